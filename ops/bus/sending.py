@@ -1,0 +1,66 @@
+"""From confluent-kafka messages to our records, and back."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from schemas.codec import encode
+from schemas.records import Incoming, Outgoing
+
+ANY_PARTITION = -1
+
+
+def incoming(message: "Message[bytes, bytes]") -> Incoming:
+    """The stages' view of a confluent-kafka message."""
+    pairs: Any = message.headers() or ()
+    headers = tuple((str(name), value or b"") for name, value in pairs)
+    return Incoming(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        key=message.key(),
+        value=message.value(),
+        headers=headers,
+        timestamp_ms=message.timestamp()[1],
+    )
+
+
+class Outbox:
+    """A producer with its delivery failures. `send` hands over, `failures` grows while the producer is polled."""
+
+    def __init__(self, producer: Producer, prefix: str) -> None:
+        self.producer = producer
+        self.prefix = prefix
+        self.failures: list[str] = []
+
+    def _delivered(self, error: KafkaError | None, message: object) -> None:
+        if error is not None:
+            self.failures.append(str(error))
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Hand over records. Encoding errors raise before anything is handed over."""
+        for out, value in [(o, encode(o.record) if o.record is not None else None) for o in records]:
+            self.send_raw(out.topic.name(self.prefix), out.key.encode(), value, list(out.headers), out.partition)
+
+    def send_raw(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]],
+        partition: int | None = None,
+    ) -> None:
+        """Hand over bytes as they are (dead letters)."""
+        self.producer.produce(
+            topic,
+            key=key,
+            value=value,
+            headers=[*headers],
+            partition=ANY_PARTITION if partition is None else partition,
+            on_delivery=self._delivered,
+        )
+
+    def waiting(self) -> int:
+        """Records not yet acknowledged, after serving delivery reports for a moment."""
+        return self.producer.flush(0.1)

@@ -1,0 +1,52 @@
+"""Reading a compacted topic to its end: how state comes back after a restart."""
+
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from ops.bus import clients
+from ops.settings import Settings
+from schemas.errors import Transient
+from schemas.topics import Topic
+
+
+def partition_count(consumer: Consumer, topic: str, timeout_s: float = 30.0) -> int:
+    """Partitions of a topic on the cluster. Raises Transient when it does not exist (yet)."""
+    known = consumer.list_topics(topic, timeout_s).topics[topic]
+    if known.error is not None:
+        raise Transient(f"topic {topic}: {known.error}; `reelbus topics apply` creates it")
+    return len(known.partitions)
+
+
+def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = None) -> dict[str, bytes]:
+    """The last value of every key (tombstoned keys are left out), up to the end at the time of the call.
+
+    Reads committed transactions only. Raises Transient when the broker stops answering.
+    """
+    name = topic.name(settings.prefix)
+    reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
+    try:
+        wanted = range(partition_count(reader, name)) if partitions is None else partitions
+        ends = {p: reader.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1] for p in wanted}
+        left = {p for p, end in ends.items() if end > 0}
+        reader.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
+        table: dict[str, bytes] = {}
+        quiet_since_s = time.monotonic()
+        while left:
+            for message in reader.consume(500, 0.1):
+                if message.error() is not None:
+                    continue
+                quiet_since_s = time.monotonic()
+                key, value = (message.key() or b"").decode(), message.value()
+                if value is None:
+                    table.pop(key, None)
+                else:
+                    table[key] = value
+            # The position also passes transaction markers and compacted offsets, which carry no message.
+            left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
+            if left and time.monotonic() - quiet_since_s > 60:
+                raise Transient(f"could not read {name} to its end within 60 s of silence")
+        return table
+    finally:
+        reader.close()

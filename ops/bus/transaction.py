@@ -1,0 +1,63 @@
+"""Short transactions: records and offsets together, or neither.
+
+Crash-only: any error ends the process, and the next `init_transactions` fences what is left. librdkafka has no KIP-890
+yet, so a transaction that timed out must never be followed by another from the same producer (reliability.md, 2).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from ops.bus import clients
+from ops.bus.sending import Outbox
+from ops.settings import Settings
+from schemas.errors import Transient
+from schemas.records import Headers, Incoming, Outgoing
+
+Offsets = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A dead letter, ready to be written: the bytes as they came, with headers that say why."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Transactions:
+    """One producer's transactions. `slot` names this process among its stage: a second one with the same slot fences
+    the first."""
+
+    def __init__(self, settings: Settings, stage: str, slot: str) -> None:
+        self._outbox = Outbox(clients.transactional_producer(settings, f"{stage}-{slot}"), settings.prefix)
+
+    def commit(
+        self,
+        records: Sequence[Outgoing],
+        dead: Sequence[Dead],
+        offsets: Mapping[tuple[str, int], int],
+        consumer: Consumer,
+    ) -> None:
+        """Write `records` and dead letters and move the group of `consumer` to `offsets`, atomically. Raises Transient
+        on any trouble: end the process then."""
+        producer = self._outbox.producer
+        try:
+            producer.begin_transaction()
+            self._outbox.send(records)
+            for letter in dead:
+                self._outbox.send_raw(letter.topic, letter.key, letter.value, list(letter.headers))
+            if offsets:
+                places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+                producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), 10)
+            producer.commit_transaction(10)
+        except KafkaException as exc:
+            raise Transient(f"transaction failed: {exc.args[0].str()}") from None
+
+
+def after(records: Sequence[Incoming]) -> Offsets:
+    """Offsets to commit once these records, in reading order, are done with."""
+    return {(record.topic, record.partition): record.offset + 1 for record in records}

@@ -1,0 +1,109 @@
+"""One settings object, made once by the command line and handed down. Only `load` looks at the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from schemas.errors import Fatal
+
+PREFIX = "REELBUS_"
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Fatal):
+    """A setting is unknown or has a value that cannot be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every field can be set as REELBUS_<FIELD>; the command line wins over the environment."""
+
+    bootstrap_servers: str = "127.0.0.1:19092"
+    """Kafka brokers, host:port[,host:port]."""
+    kafka: Mapping[str, str] = field(default_factory=dict)
+    """librdkafka properties by their own names (security.protocol, sasl.username ...). REELBUS_KAFKA names a file of
+    key=value lines, so that secrets stay out of the environment and of process lists."""
+    prefix: str = "reelbus"
+    """First part of every topic, group and transactional id: two installations can share one cluster."""
+    store: str = ".reelbus/store"
+    """Object store: a directory, or s3://bucket[/prefix]."""
+    s3_endpoint_url: str = ""
+    """Endpoint of an S3-compatible server; empty for AWS."""
+    data_dir: str = ".reelbus"
+    """Where the local broker and logs live."""
+    registry: str = str(PACKAGE_ROOT / "gpu_consumers" / "models" / "registry.toml")
+    """Model registry (TOML)."""
+    policy: str = str(PACKAGE_ROOT / "stream_processors" / "moderate" / "policy.toml")
+    """Prompt policy: terms by category (TOML)."""
+    limits: str = str(PACKAGE_ROOT / "stream_processors" / "prioritise" / "lanes.toml")
+    """Lane, weight and size policy (TOML)."""
+    pool: str = "cpu"
+    """Pool that a render worker of this process serves."""
+    device: str = "cpu"
+    """torch device of a render worker: cpu, cuda, cuda:0 ..."""
+    dtype: str = "float32"
+    """torch dtype of a render worker: float32, bfloat16, float16."""
+    worker_id: str = ""
+    """Name of this process among its stage; empty: made from host and pid."""
+    torch_threads: int = 1
+    """Threads of a CPU render worker. More than one fights with the other stages for the cores."""
+    step_timeout_s: float = 120.0
+    """A denoise step that takes longer is taken for a hang: the device process is killed and started anew."""
+    webhook_secret_file: str = ""
+    """File with the whsec_... secret that signs webhooks; without it webhooks are refused at the request."""
+    webhook_allow_private: bool = False
+    """Allow webhooks to private and loopback addresses (tests, closed networks)."""
+
+    def replace(self, **changes: object) -> "Settings":
+        """A copy with changes, from the command line; None means not given."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given.update({k: v for k, v in changes.items() if v is not None})
+        return Settings(**given)
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment of a child process, except librdkafka properties (see `kafka`)."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "kafka"}
+        return {PREFIX + name.upper(): str(value) for name, value in plain.items()}
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """key=value lines, # comments. Raises SettingsError that names the line."""
+    properties: dict[str, str] = {}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as exc:
+        raise SettingsError(f"cannot read Kafka properties file {path}: {exc.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        key, found, value = text.partition("=")
+        if not found:
+            raise SettingsError(f"{path}:{number}: expected key=value")
+        properties[key.strip()] = value.strip()
+    return properties
+
+
+def _parse(name: str, text: str) -> object:
+    kind = type(getattr(Settings(), name))
+    if name == "kafka":
+        return read_properties(Path(text))
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise SettingsError(f"{PREFIX}{name.upper()}={text!r}: expected true or false")
+        return text.lower() in ("true", "1")
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingsError(f"{PREFIX}{name.upper()}={text!r}: expected {kind.__name__}") from None
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from REELBUS_* variables. An unknown one is an error that names it: a typing mistake is not ignored."""
+    known = {PREFIX + f.name.upper(): f.name for f in fields(Settings)}
+    given = {key: value for key, value in environ.items() if key.startswith(PREFIX)}
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return Settings().replace(**{known[key]: _parse(known[key], value) for key, value in given.items()})

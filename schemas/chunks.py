@@ -1,0 +1,70 @@
+"""From a plan to its chunks' specs, ids and frame counts. Pure.
+
+Split writes only spans into the plan; dispatch, mux and tests derive the rest here, so a plan stays one small record.
+"""
+
+from functools import lru_cache
+
+from schemas.events import ChunkSpec, JobRequest, Plan
+from schemas.ids import chunk_id, chunk_object_key, seed_of
+
+
+def frames_of(duration_s: float, fps: int) -> int:
+    """Frames of a duration, rounded to the nearest, at least 1."""
+    return max(1, round(duration_s * fps))
+
+
+def overlap_frames(request: JobRequest) -> dict[int, int]:
+    """Shot index -> frames that it shares with the next shot."""
+    return {t.after: frames_of(t.duration_s, request.output.fps) for t in request.transitions}
+
+
+def total_frames(request: JobRequest) -> int:
+    """Frames of the finished video: all shots, less what transitions overlap."""
+    fps = request.output.fps
+    return sum(frames_of(s.duration_s, fps) for s in request.shots) - sum(overlap_frames(request).values())
+
+
+def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
+    """Spec of every chunk, in plan order. A chunk's predecessor has a smaller index."""
+    specs: list[ChunkSpec] = []
+    render, request = plan.render, plan.request
+    for index, span in enumerate(plan.chunks):
+        shot = request.shots[span.shot]
+        shot_seed = shot.seed if shot.seed is not None else seed_of(plan.job, str(span.shot))
+        specs.append(
+            ChunkSpec(
+                tenant=request.tenant,
+                model=render.model,
+                model_revision=render.model_revision,
+                prompt=shot.prompt,
+                negative_prompt=shot.negative_prompt,
+                seed=shot_seed if span.first_frame == 0 else seed_of(str(shot_seed), str(span.first_frame)),
+                steps=render.steps,
+                guidance=render.guidance,
+                width_px=render.width_px,
+                height_px=render.height_px,
+                fps=request.output.fps,
+                first_frame=span.first_frame,
+                frames=span.frames,
+                given_frames=render.given_frames if span.after >= 0 else 0,
+                given_chunk=_id(specs[span.after]) if span.after >= 0 else "",
+            )
+        )
+        assert span.after < index
+    return tuple(specs)
+
+
+@lru_cache(maxsize=4096)
+def _id(spec: ChunkSpec) -> str:
+    return chunk_id(spec)
+
+
+def chunk_ids(plan: Plan) -> tuple[str, ...]:
+    """Name of every chunk, in plan order."""
+    return tuple(_id(spec) for spec in chunk_specs(plan))
+
+
+def chunk_keys(plan: Plan) -> tuple[str, ...]:
+    """Object key of every chunk, in plan order."""
+    return tuple(chunk_object_key(plan.request.tenant, name) for name in chunk_ids(plan))

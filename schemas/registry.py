@@ -1,0 +1,52 @@
+"""The model registry: what each model can do, as data. Pure; the file is read by `ops.registry`."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import Fatal
+
+
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model. Sizes and limits bind requests; the rest binds workers."""
+
+    name: str
+    family: str
+    """Module of gpu_consumers.pipelines that knows this family's arguments, e.g. "ltx"."""
+    source: str
+    """Folder (absolute, or relative to the registry file) or hub id, for from_pretrained."""
+    revision: str
+    """Hub commit, or for a folder its digest ("sha256:<16 hex>"): part of every chunk's name."""
+    pools: tuple[str, ...]
+    clip_frames: Annotated[int, Meta(ge=1)]
+    """Frames that one call yields at most."""
+    given_frames: Annotated[int, Meta(ge=0)]
+    """Last frames of a chunk that its chained successor starts from; 0: the model cannot continue a clip."""
+    sizes: tuple[tuple[int, int], ...]
+    """Native (width_px, height_px); the one with the nearest aspect is rendered, the muxer scales."""
+    fps_min: int
+    fps_max: int
+    steps: Annotated[int, Meta(ge=1)]
+    guidance: float
+    chunk_cost_s: Annotated[float, Meta(gt=0)]
+    """Prior of device-seconds per chunk."""
+    max_batch: Annotated[int, Meta(ge=1)] = 1
+    """Compatible chunks in one forward pass."""
+    chunk_codec: Literal["ffv1", "h264"] = "h264"
+    """ffv1: lossless (small pictures). h264: high quality (large ones)."""
+
+
+class _Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: tuple[ModelEntry, ...]
+
+
+def parse(text: str) -> dict[str, ModelEntry]:
+    """Registry file (TOML, [[model]] tables) -> entries by name. Raises Fatal that names the fault."""
+    try:
+        entries = msgspec.toml.decode(text, type=_Registry).model
+    except msgspec.DecodeError as exc:
+        raise Fatal(f"model registry: {exc}") from None
+    if len({e.name for e in entries}) != len(entries):
+        raise Fatal("model registry: two models share a name")
+    return {e.name: e for e in entries}
