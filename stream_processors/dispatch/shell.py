@@ -1,0 +1,170 @@
+"""Runs the scheduler: leads alone, reads in bounded windows, writes in transactions."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from ops.bus import clients, dead_letter, table
+from ops.bus.process import stop_event
+from ops.bus.sending import incoming
+from ops.bus.transaction import Dead, Offsets, Transactions, after
+from ops.limits import load as load_limits
+from ops.settings import Settings
+from schemas.codec import decode
+from schemas.errors import Fatal, InvalidMessage
+from schemas.events import LANES, ChunkInspected, Control, Lane, Plan, SchedulerRow, WorkerState
+from schemas.records import Incoming, Outgoing
+from schemas.topics import (
+    CHUNKS_INSPECTED,
+    DISPATCH_LEADER,
+    DISPATCH_STATE,
+    JOBS_CONTROL,
+    PLANS_READY,
+    WORKERS_STATE,
+    DeadLetters,
+    Topic,
+)
+from stream_processors.dispatch.core import Scheduler
+
+log = logging.getLogger(__name__)
+
+WINDOW_JOBS = 200
+"""Live jobs of a lane in memory; the rest waits in Kafka, where it costs nothing and can still be passed."""
+POLL_S = 0.02
+FAILOVER: dict[str, object] = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_500}
+"""A dead leader is missed after 6 s, the least that brokers allow by default."""
+Take = Callable[[Incoming, int], list[Outgoing]]
+
+
+class Leadership:
+    """One process leads: the one that owns the only partition of dispatch.leader."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = DISPATCH_LEADER.name(settings.prefix)
+        self._consumer = clients.consumer(settings, clients.group_id(settings, "dispatch-leader"), **FAILOVER)
+        self._consumer.subscribe([self._topic], on_assign=self._won, on_revoke=self._gone, on_lost=self._gone)
+        self.leads = False
+        self.lost = False
+
+    def _won(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.leads = self.leads or bool(partitions)
+
+    def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.lost = self.leads and bool(partitions)
+
+    def poll(self, timeout_s: float) -> None:
+        """Keep the membership alive. Raises Fatal when leadership was lost: the process must end."""
+        self._consumer.poll(timeout_s)
+        if self.lost:
+            raise Fatal("another scheduler leads now")
+
+    def resign(self) -> None:
+        self.leads = False
+        self._consumer.close()
+
+
+class Shell:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.scheduler = Scheduler(load_limits(settings.limits).lane_weights())
+        self.transactions = Transactions(settings, "dispatch", "leader")
+        self._restore()
+        self.consumer = clients.consumer(settings, clients.group_id(settings, "dispatch"))
+        self.takers = self._takers()
+        self.topics = {topic.name(settings.prefix): topic for topic in self.takers}
+        self.places = self._assign()
+        self.paused: set[Lane] = set()
+
+    def _takers(self) -> dict[Topic, Take]:
+        scheduler = self.scheduler
+        plans: dict[Topic, Take] = {
+            PLANS_READY[lane]: lambda r, now_ms: scheduler.on_plan(decode(Plan, r.value), now_ms) for lane in LANES
+        }
+
+        def hear(record: Incoming, now_ms: int) -> list[Outgoing]:
+            scheduler.on_worker(decode(WorkerState, record.value), now_ms)
+            return []
+
+        return {
+            **plans,
+            CHUNKS_INSPECTED: lambda r, now_ms: scheduler.on_inspected(decode(ChunkInspected, r.value), now_ms),
+            JOBS_CONTROL: lambda r, now_ms: scheduler.on_control(decode(Control, r.value), now_ms),
+            WORKERS_STATE: hear,
+        }
+
+    def _restore(self) -> None:
+        rows = table.load(self.settings, DISPATCH_STATE)
+        self.scheduler.restore(
+            [decode(Plan, raw) for key, raw in rows.items() if key.endswith("#plan")],
+            [decode(SchedulerRow, raw) for key, raw in rows.items() if key.endswith("#progress")],
+        )
+        log.info("restored %d live jobs, %d finished", len(self.scheduler.jobs), len(self.scheduler.finished))
+
+    def _assign(self) -> dict[Topic, list[TopicPartition]]:
+        places = {
+            topic: [TopicPartition(name, p) for p in range(table.partition_count(self.consumer, name))]
+            for name, topic in self.topics.items()
+        }
+        resumed = [p for topic, ps in places.items() if topic is not WORKERS_STATE for p in ps]
+        live = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in places[WORKERS_STATE]]
+        self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live)
+        return places
+
+    def step(self) -> None:
+        """One round: read a little, decide, write it all in one transaction."""
+        read = []
+        for message in self.consumer.consume(100, POLL_S):
+            if (error := message.error()) is None:
+                read.append(incoming(message))
+            elif error.fatal():
+                raise Fatal(f"consumer: {error}")
+        now_ms = time.time_ns() // 1_000_000
+        out: list[Outgoing] = []
+        dead: list[Dead] = []
+        for record in read:
+            try:
+                out += self.takers[self.topics[record.topic]](record, now_ms)
+            except InvalidMessage as exc:
+                log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
+                dead.append(self._dead_letter(record, exc, now_ms))
+        out += self.scheduler.tick(now_ms)
+        offsets: Offsets = after([r for r in read if self.topics[r.topic] is not WORKERS_STATE])
+        if out or offsets:
+            self.transactions.commit(out, dead, offsets, self.consumer)
+        self._window()
+
+    def _dead_letter(self, record: Incoming, error: InvalidMessage, now_ms: int) -> Dead:
+        topic = DeadLetters(self.topics[record.topic]).name(self.settings.prefix)
+        group = clients.group_id(self.settings, "dispatch")
+        headers = dead_letter.headers(record, group, "dispatch", error, now_ms)
+        return Dead(topic, record.key, record.value, headers)
+
+    def _window(self) -> None:
+        """Stop reading a lane whose window is full, go on when half of it is done."""
+        for lane in LANES:
+            live = self.scheduler.live(lane)
+            if live >= WINDOW_JOBS and lane not in self.paused:
+                self.consumer.pause(self.places[PLANS_READY[lane]])
+                self.paused.add(lane)
+            elif live <= WINDOW_JOBS // 2 and lane in self.paused:
+                self.consumer.resume(self.places[PLANS_READY[lane]])
+                self.paused.remove(lane)
+
+
+def main(settings: Settings) -> None:
+    """Run until SIGTERM; stands by until it leads."""
+    stop = stop_event()
+    leadership = Leadership(settings)
+    log.info("standing by")
+    while not leadership.leads and not stop.is_set():
+        leadership.poll(0.2)
+    if not stop.is_set():
+        log.info("leading")
+        shell = Shell(settings)
+        while not stop.is_set():
+            leadership.poll(0)
+            shell.step()
+        shell.consumer.close()
+    leadership.resign()

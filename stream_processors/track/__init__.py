@@ -1,0 +1,6 @@
+"""track: the one writer of the truth. Folds every stage's events into the state of each job.
+
+reads   jobs.events
+writes  jobs.state (compacted), jobs.finished, usage.metered, in one transaction with the offsets
+state   JobState per job, in memory per partition and in jobs.state; read back when a partition is assigned
+"""

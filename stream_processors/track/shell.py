@@ -1,0 +1,83 @@
+"""Runs the fold over jobs.events, as wide as its partitions."""
+
+import logging
+import time
+
+from confluent_kafka import Consumer, TopicPartition
+
+from ops.bus import clients, dead_letter, table
+from ops.bus.process import stop_event
+from ops.bus.sending import incoming
+from ops.bus.transaction import Dead, Transactions, after
+from ops.settings import Settings
+from schemas.codec import decode
+from schemas.errors import Fatal, InvalidMessage
+from schemas.events import JobEvent, JobState
+from schemas.records import Incoming, Outgoing
+from schemas.topics import JOBS_EVENTS, JOBS_STATE, DeadLetters
+from stream_processors.track.core import fold, records
+
+log = logging.getLogger(__name__)
+
+
+class Shell:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.transactions = Transactions(settings, "track", settings.worker_id or "0")
+        self.states: dict[int, dict[str, JobState]] = {}
+        self.group = clients.group_id(settings, "track")
+        self.consumer = clients.consumer(settings, self.group)
+        name = JOBS_EVENTS.name(settings.prefix)
+        self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._gone)
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for place in partitions:
+            rows = table.load(self.settings, JOBS_STATE, [place.partition])
+            self.states[place.partition] = {job: decode(JobState, raw) for job, raw in rows.items()}
+            log.info("partition %d: %d jobs known", place.partition, len(rows))
+
+    def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for place in partitions:
+            self.states.pop(place.partition, None)
+
+    def step(self) -> None:
+        """One round: read some events, fold them, write what changed in one transaction."""
+        read = []
+        for message in self.consumer.consume(200, 0.1):
+            if (error := message.error()) is None:
+                read.append(incoming(message))
+            elif error.fatal():
+                raise Fatal(f"consumer: {error}")
+        # A partition that was taken away while we read: its records belong to somebody else now.
+        read = [record for record in read if record.partition in self.states]
+        if not read:
+            return
+        out: list[Outgoing] = []
+        dead: list[Dead] = []
+        for record in read:
+            try:
+                out += self._take(record)
+            except InvalidMessage as exc:
+                log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
+                headers = dead_letter.headers(record, self.group, "track", exc, time.time_ns() // 1_000_000)
+                topic = DeadLetters(JOBS_EVENTS).name(self.settings.prefix)
+                dead.append(Dead(topic, record.key, record.value, headers))
+        self.transactions.commit(out, dead, after(read), self.consumer)
+
+    def _take(self, record: Incoming) -> list[Outgoing]:
+        event = decode(JobEvent, record.value)
+        states = self.states[record.partition]
+        state = fold(states.get(event.job), event)
+        if state is None:
+            return []
+        states[event.job] = state
+        return list(records(state, record.partition))
+
+
+def main(settings: Settings) -> None:
+    """Run until SIGTERM."""
+    stop = stop_event()
+    shell = Shell(settings)
+    while not stop.is_set():
+        shell.step()
+    shell.consumer.close()

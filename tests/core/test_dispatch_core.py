@@ -1,0 +1,326 @@
+"""The scheduler's decisions, one by one and under random histories."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from msgspec.structs import replace
+
+from schemas.codec import decode, encode
+from schemas.events import ChunkTask, Control, JobEvent, MuxTask, Plan, SchedulerRow
+from schemas.records import Outgoing
+from schemas.topics import DISPATCH_STATE
+from stream_processors.dispatch.core import LOST_FIRST_MS, MAX_FAILURES, MAX_MUX_ATTEMPTS, Scheduler
+from tests.core.plans import plan, result, worker
+
+WEIGHTS = {"express": 8.0, "standard": 3.0, "bulk": 1.0}
+
+
+def tasks(out: list[Outgoing]) -> list[ChunkTask]:
+    return [o.record for o in out if isinstance(o.record, ChunkTask)]
+
+
+def mux_tasks(out: list[Outgoing]) -> list[MuxTask]:
+    return [o.record for o in out if isinstance(o.record, MuxTask)]
+
+
+def events(out: list[Outgoing]) -> list[str]:
+    return [o.record.type for o in out if isinstance(o.record, JobEvent)]
+
+
+@pytest.fixture
+def scheduler():
+    made = Scheduler(WEIGHTS)
+    made.on_worker(worker(), 0)
+    return made
+
+
+def render_all(scheduler, now_ms: int = 10, rounds: int = 50) -> list[Outgoing]:
+    """Let one perfect worker render until nothing is handed out any more."""
+    everything: list[Outgoing] = []
+    for _ in range(rounds):
+        out = scheduler.tick(now_ms)
+        everything += out
+        for task in tasks(out):
+            everything += scheduler.on_inspected(result(task), now_ms)
+        if not tasks(out):
+            break
+    return everything
+
+
+def test_a_job_is_rendered_in_order_and_handed_to_mux_once(scheduler):
+    job = plan(chunks=3)
+    assert events(scheduler.on_plan(job, 1)) == ["job.queued"]
+    out = render_all(scheduler)
+    assert [t.index for t in tasks(out)] == [0, 1, 2]
+    assert [m.attempt for m in mux_tasks(out)] == [1]
+    assert [e for e in events(out) if e != "job.progress"] == ["job.started", "job.assembling"]
+
+
+def test_independent_chunks_go_out_side_by_side_up_to_the_capacity(scheduler):
+    scheduler.on_plan(plan(chunks=4, chained=False), 1)
+    assert [t.index for t in tasks(scheduler.tick(10))] == [0, 1]
+
+
+def test_a_chained_chunk_waits_for_its_predecessor(scheduler):
+    scheduler.on_plan(plan(chunks=2), 1)
+    first = tasks(scheduler.tick(10))
+    assert [t.index for t in first] == [0]
+    assert tasks(scheduler.tick(11)) == []
+    scheduler.on_inspected(result(first[0]), 12)
+    assert [t.spec.given_chunk for t in tasks(scheduler.tick(13))] == [first[0].chunk_id]
+
+
+def test_without_a_worker_nothing_is_handed_out():
+    scheduler = Scheduler(WEIGHTS)
+    scheduler.on_plan(plan(), 1)
+    assert tasks(scheduler.tick(10)) == []
+
+
+def test_a_repeated_plan_result_and_release_change_nothing(scheduler):
+    job = plan(chunks=1)
+    scheduler.on_plan(job, 1)
+    assert scheduler.on_plan(job, 2) == []
+    (task,) = tasks(scheduler.tick(10))
+    assert mux_tasks(scheduler.on_inspected(result(task), 11))
+    assert scheduler.on_inspected(result(task), 12) == []
+    release = Control(job=job.job, action="release", mux_attempt=1)
+    assert scheduler.on_control(release, 13)
+    assert scheduler.on_control(release, 14) == []
+    assert scheduler.on_plan(job, 15) == []
+
+
+def test_express_overtakes_a_bulk_backlog_at_the_next_chunk(scheduler):
+    for n in range(20):
+        scheduler.on_plan(plan(f"bulk-{n}", chunks=1, lane="bulk", requested_at_ms=n), 1)
+    running = tasks(scheduler.tick(10))
+    scheduler.on_plan(plan("urgent", chunks=1, lane="express", requested_at_ms=99), 11)
+    scheduler.on_inspected(result(running[0]), 12)
+    scheduler.on_worker(worker(pending=(running[1].chunk_id,)), 12)
+    assert [t.job for t in tasks(scheduler.tick(13))] == ["default/urgent"]
+
+
+def test_tenants_of_a_lane_take_turns_whatever_their_backlog(scheduler):
+    for n in range(10):
+        scheduler.on_plan(plan(f"many-{n}", chunks=1, tenant="big", requested_at_ms=n), 1)
+    scheduler.on_plan(plan("one", chunks=1, tenant="small", requested_at_ms=100), 1)
+    order = [t.job for t in tasks(render_all(scheduler))]
+    assert order.index("small/one") <= 2
+
+
+def test_weights_divide_the_device_among_lanes():
+    scheduler = Scheduler(WEIGHTS)
+    scheduler.on_worker(worker(capacity=1), 0)
+    for lane in WEIGHTS:
+        for n in range(150):
+            scheduler.on_plan(plan(f"{lane}-{n}", chunks=1, lane=lane), 1)
+    served = []
+    for _ in range(120):
+        (task,) = tasks(scheduler.tick(10))
+        served.append(task.lane)
+        scheduler.on_inspected(result(task), 10)
+    assert [served.count(lane) for lane in ("express", "standard", "bulk")] == [80, 30, 10]
+
+
+def test_a_chunk_wanted_by_two_jobs_is_rendered_once_then_reused(scheduler):
+    scheduler.on_plan(plan("a", chunks=1, seed=7), 1)
+    scheduler.on_plan(plan("b", chunks=1, seed=7), 1)
+    (task,) = tasks(scheduler.tick(10))
+    scheduler.on_inspected(result(task), 11)
+    (again,) = tasks(scheduler.tick(12))
+    assert (again.job, again.chunk_id) == ("default/b", task.chunk_id)
+
+
+def test_refused_frames_end_the_job_before_anything_is_released(scheduler):
+    scheduler.on_plan(plan(chunks=2, chained=False), 1)
+    first, second = tasks(scheduler.tick(10))
+    assert events(scheduler.on_inspected(result(first, verdict="block"), 11)) == ["job.rejected"]
+    assert scheduler.on_inspected(result(second), 12) == []
+
+
+def test_an_unjudged_chunk_is_refused(scheduler):
+    scheduler.on_plan(plan(chunks=1), 1)
+    (task,) = tasks(scheduler.tick(10))
+    unjudged = replace(result(task), verdict=None)
+    assert events(scheduler.on_inspected(unjudged, 11)) == ["job.rejected"]
+
+
+def test_a_failing_chunk_is_tried_again_then_fails_its_job(scheduler):
+    scheduler.on_plan(plan(chunks=1), 1)
+    for attempt in range(1, MAX_FAILURES + 1):
+        (task,) = tasks(scheduler.tick(10))
+        assert task.attempt == attempt
+        out = scheduler.on_inspected(result(task, status="failed"), 11)
+    assert events(out) == ["job.failed"]
+    assert tasks(scheduler.tick(12)) == []
+
+
+def test_a_missing_predecessor_is_rendered_again_first(scheduler):
+    scheduler.on_plan(plan(chunks=2), 1)
+    (first,) = tasks(scheduler.tick(10))
+    scheduler.on_inspected(result(first), 11)
+    (second,) = tasks(scheduler.tick(12))
+    failed = result(second, status="failed")
+    missing = replace(failed, rendered=replace(failed.rendered, error="given chunk missing: chunks/x"))
+    scheduler.on_inspected(missing, 13)
+    assert [t.index for t in tasks(scheduler.tick(14))] == [0]
+
+
+def test_a_chunk_that_nobody_holds_is_asked_for_again(scheduler):
+    scheduler.on_plan(plan(chunks=1), 0)
+    (task,) = tasks(scheduler.tick(0))
+    scheduler.on_worker(worker(pending=(task.chunk_id,)), 1)
+    late_ms = LOST_FIRST_MS + 2_000
+    scheduler.on_worker(worker(pending=(task.chunk_id,)), late_ms)
+    assert tasks(scheduler.tick(late_ms)) == []
+    scheduler.on_worker(worker("w1"), late_ms + 20_000)
+    assert [t.attempt for t in tasks(scheduler.tick(late_ms + 20_000))] == [2]
+
+
+def test_a_lost_chunk_is_rendered_again_and_the_job_muxed_again(scheduler):
+    job = plan(chunks=2)
+    scheduler.on_plan(job, 1)
+    render_all(scheduler)
+    redo = Control(job=job.job, action="redo_chunk", chunk=1, mux_attempt=1, reason="missing")
+    assert events(scheduler.on_control(redo, 20)) == ["job.started"]
+    out = render_all(scheduler, now_ms=2_000)
+    assert [t.index for t in tasks(out)] == [1]
+    assert [m.attempt for m in mux_tasks(out)] == [2]
+    assert scheduler.on_control(redo, 3_000) == []
+
+
+def test_a_chunk_that_is_lost_for_ever_fails_the_job(scheduler):
+    job = plan(chunks=1)
+    scheduler.on_plan(job, 1)
+    for attempt in range(1, MAX_MUX_ATTEMPTS + 1):
+        render_all(scheduler)
+        redo = Control(job=job.job, action="redo_chunk", chunk=0, mux_attempt=attempt, reason="missing")
+        out = scheduler.on_control(redo, 20)
+    assert events(out) == ["job.failed"]
+
+
+def test_cancel_stops_a_job_between_chunks(scheduler):
+    job = plan(chunks=3)
+    scheduler.on_plan(job, 1)
+    (task,) = tasks(scheduler.tick(10))
+    assert events(scheduler.on_control(Control(job=job.job, action="cancel"), 11)) == ["job.cancelled"]
+    assert scheduler.on_inspected(result(task), 12) == []
+    assert tasks(scheduler.tick(13)) == []
+
+
+def test_cancel_is_refused_once_the_video_is_being_assembled(scheduler):
+    job = plan(chunks=1)
+    scheduler.on_plan(job, 1)
+    render_all(scheduler)
+    assert events(scheduler.on_control(Control(job=job.job, action="cancel"), 11)) == ["job.cancel-refused"]
+
+
+def test_cancel_before_the_plan_arrives_is_remembered(scheduler):
+    job = plan()
+    assert events(scheduler.on_control(Control(job=job.job, action="cancel"), 1)) == ["job.cancelled"]
+    assert events(scheduler.on_plan(job, 2)) == ["job.cancelled"]
+    assert tasks(scheduler.tick(10)) == []
+
+
+def test_a_job_whose_deadline_passes_expires(scheduler):
+    scheduler.on_plan(plan(deadline_ms=5_000), 1)
+    assert "job.expired" in events(scheduler.tick(5_001))
+
+
+def test_positions_count_from_the_front_of_each_lane(scheduler):
+    for n in range(4):
+        scheduler.on_plan(plan(f"j{n}", chunks=1, requested_at_ms=n), 1)
+    out = scheduler.tick(2_000)
+    told = [o.record for o in out if isinstance(o.record, JobEvent) and o.record.type == "job.progress"]
+    told = {event.job: event.progress.queue_position for event in told}
+    assert [told[f"default/j{n}"] for n in range(4)] == [0, 1, 2, 3]
+
+
+STEPS = st.lists(
+    st.sampled_from(["plan", "tick", "done", "done", "again", "fail", "kill", "cancel", "redo", "release", "worker"]),
+    max_size=60,
+)
+
+
+class _World:
+    """The scheduler with a fake log: what it wrote is all that survives a kill."""
+
+    def __init__(self) -> None:
+        self.scheduler = Scheduler(WEIGHTS)
+        self.state: dict[str, bytes] = {}
+        self.sent: list[ChunkTask] = []
+        self.done: list[ChunkTask] = []
+        self.mux: dict[str, list[int]] = {}
+        self.ended: dict[str, int] = {}
+        self.now_ms = 0
+        self.jobs = 0
+
+    def write(self, out: list[Outgoing]) -> None:
+        for o in out:
+            if o.topic is DISPATCH_STATE:
+                if o.record is None:
+                    self.state.pop(o.key, None)
+                else:
+                    self.state[o.key] = encode(o.record)
+            elif isinstance(o.record, ChunkTask):
+                self.sent.append(o.record)
+            elif isinstance(o.record, MuxTask):
+                self.mux.setdefault(o.key, []).append(o.record.attempt)
+            elif isinstance(o.record, JobEvent) and o.record.type in ("job.failed", "job.cancelled"):
+                self.ended[o.key] = self.ended.get(o.key, 0) + 1
+
+    def kill(self) -> None:
+        self.scheduler = Scheduler(WEIGHTS)
+        self.scheduler.restore(
+            [decode(Plan, raw) for key, raw in self.state.items() if key.endswith("#plan")],
+            [decode(SchedulerRow, raw) for key, raw in self.state.items() if key.endswith("#progress")],
+        )
+
+    def act(self, step: str) -> None:
+        scheduler = self.scheduler
+        self.now_ms += 700
+        if step == "plan":
+            self.jobs += 1
+            new = plan(
+                f"j{self.jobs}", chunks=1 + self.jobs % 3, chained=self.jobs % 2 == 0, requested_at_ms=self.now_ms
+            )
+            self.write(scheduler.on_plan(new, self.now_ms))
+        elif step == "worker":
+            scheduler.on_worker(worker(), self.now_ms)
+        elif step == "tick":
+            self.write(scheduler.tick(self.now_ms))
+        elif step == "kill":
+            self.kill()
+        elif step in ("done", "fail") and self.sent:
+            task = self.sent.pop(0)
+            self.done.append(task)
+            status = "rendered" if step == "done" else "failed"
+            self.write(scheduler.on_inspected(result(task, status=status), self.now_ms))
+        elif step == "again" and self.done:
+            self.write(scheduler.on_inspected(result(self.done[-1]), self.now_ms))
+        elif step in ("cancel", "redo", "release") and self.jobs:
+            key = f"default/j{(self.now_ms // 700) % self.jobs + 1}"
+            attempt = self.mux.get(key, [0])[-1]
+            action = "redo_chunk" if step == "redo" else step
+            control = Control(job=key, action=action, chunk=0, mux_attempt=attempt)
+            self.write(scheduler.on_control(control, self.now_ms))
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_every_job_comes_to_an_end_whatever_happened_before(steps):
+    world = _World()
+    for step in steps:
+        world.act(step)
+    for _ in range(400):
+        world.act("worker")
+        world.act("tick")
+        while world.sent:
+            world.act("done")
+        if not any(job.row.phase == "active" for job in world.scheduler.jobs.values()):
+            break
+        world.now_ms += 20_000
+    for number in range(1, world.jobs + 1):
+        key = f"default/j{number}"
+        attempts = world.mux.get(key, [])
+        assert attempts or world.ended.get(key), f"{key} was lost"
+        assert attempts == sorted(set(attempts)), "a mux attempt was handed out twice"
