@@ -27,7 +27,7 @@ from schemas.ids import event_id
 from schemas.records import Outgoing
 from schemas.reports import plan_event
 from schemas.topics import CHUNKS, DISPATCH_STATE, JOBS_EVENTS, MUX_TASKS
-from stream_processors.dispatch.fairness import LaneShares, TenantShares
+from stream_processors.dispatch.choice import Shares, Waiting
 from stream_processors.dispatch.job import Job, new_job
 from stream_processors.dispatch.positions import estimate
 from stream_processors.dispatch.workers import Workers
@@ -58,9 +58,8 @@ class Scheduler:
         self.finished: dict[str, SchedulerRow] = {}
         """Short rows of jobs that are done or cancelled, oldest first."""
         self.workers = Workers()
-        self._lanes = LaneShares(lane_weights)
         self._lane_weights = lane_weights
-        self._tenants = {lane: TenantShares() for lane in lane_weights}
+        self._shares = Shares(lane_weights)
         self._in_flight: dict[str, str] = {}
         """Chunk id -> the job that has it dispatched: another job that wants it waits, and then reuses it."""
         self._next_report_ms = 0
@@ -164,41 +163,19 @@ class Scheduler:
         for pool in sorted(self.workers.pools()):
             if self.workers.idle(pool) is None:
                 continue
-            waiting: dict[Lane, dict[str, list[Job]]] = {}
-            for job in self.jobs.values():
-                if job.row.phase == "active" and job.placement.pool == pool and self._next_chunk(job) is not None:
-                    lane, tenant = job.plan.request.lane, job.plan.request.tenant
-                    waiting.setdefault(lane, {}).setdefault(tenant, []).append(job)
+            able = (j for j in self.jobs.values() if j.row.phase == "active" and j.placement.pool == pool)
+            waiting = Waiting(j for j in able if self._next_chunk(j) is not None)
             while waiting and (worker := self.workers.idle(pool)) is not None:
-                job = self._pick(waiting)
-                index = self._next_chunk(job)
-                assert index is not None
+                job = self._shares.pick(waiting)
+                if (index := self._next_chunk(job)) is None:
+                    waiting.remove(job)
+                    continue
+                self._shares.charge(job)
                 partitions = worker.state.partitions
                 partition = partitions[len(worker.sent) % len(partitions)]
                 worker.sent[job.ids[index]] = now_ms
                 out += self._send(job, index, partition, now_ms)
-                waiting = self._still_waiting(waiting)
         return out
-
-    def _pick(self, waiting: dict[Lane, dict[str, list[Job]]]) -> Job:
-        chosen: dict[Lane, Job] = {}
-        for lane, tenants in waiting.items():
-            tenant = self._tenants[lane].pick(tenants)
-            chosen[lane] = min(tenants[tenant], key=Job.order)
-        lane = self._lanes.pick({lane: job.placement.chunk_cost_s for lane, job in chosen.items()})
-        job = chosen[lane]
-        cost_s = job.placement.chunk_cost_s
-        self._lanes.charge(lane, cost_s)
-        self._tenants[lane].charge(job.plan.request.tenant, cost_s, job.placement.weight)
-        return job
-
-    def _still_waiting(self, waiting: dict[Lane, dict[str, list[Job]]]) -> dict[Lane, dict[str, list[Job]]]:
-        left: dict[Lane, dict[str, list[Job]]] = {}
-        for lane, tenants in waiting.items():
-            for tenant, jobs in tenants.items():
-                if still := [j for j in jobs if self._next_chunk(j) is not None]:
-                    left.setdefault(lane, {})[tenant] = still
-        return left
 
     def _next_chunk(self, job: Job) -> int | None:
         """The first chunk of a job that may be rendered now and that no other job is having rendered."""
@@ -241,7 +218,7 @@ class Scheduler:
         out: list[Outgoing] = []
         active = [j for j in self.jobs.values() if j.row.phase == "active"]
         devices = {pool: self.workers.count(pool) for pool in self.workers.pools()}
-        for job, position, eta_s in estimate(active, self._tenants, self._lane_weights, devices):
+        for job, position, eta_s in estimate(active, self._shares.tenants, self._lane_weights, devices):
             progress = job.progress(position, eta_s)
             if job.reported is None or replace(job.reported, eta_s=None) != replace(progress, eta_s=None):
                 job.reported, job.reported_at_ms = progress, now_ms

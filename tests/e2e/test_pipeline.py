@@ -1,0 +1,198 @@
+"""The whole pipeline on the real broker: thirty jobs, every stage killed once in the middle, every job finished once.
+
+The renderer is the fake family: every frame of a published video says which chunk and which frame of its shot it is, so
+loss, order and duplication are read from the video itself.
+"""
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import av
+import pytest
+
+from gpu_consumers.pipelines.fake import read_fake
+from ops.local.supervisor import Supervisor
+from ops.settings import Settings
+from ops.stages import STAGES
+from ops.storage.open import open_store
+from producers.client.client import Client
+from schemas.chunks import chunk_ids, total_frames
+from schemas.codec import decode
+from schemas.events import JobFinished, JobRequest, JobState, Output, Shot, Transition
+from schemas.ids import job_key
+from schemas.topics import JOBS_FINISHED, JOBS_STATE, PLANS_READY, USAGE_METERED
+from tests.e2e.reading import read_all
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+
+REGISTRY = """
+[[model]]
+name = "fake"
+family = "fake"
+source = "none"
+revision = "1"
+pools = ["cpu"]
+clip_frames = 17
+given_frames = 5
+sizes = [[64, 64]]
+fps_min = 1
+fps_max = 60
+steps = 4
+guidance = 1.0
+chunk_cost_s = 0.3
+chunk_codec = "ffv1"
+"""
+OUTPUT = Output(width_px=128, height_px=128, fps=24)
+JOBS = 30
+FINISH_S = 240.0
+
+
+def requests() -> list[JobRequest]:
+    """Thirty jobs of every kind: one chunk, chained, independent shots, cross-fades; three lanes, two tenants."""
+    lanes = ("bulk", "bulk", "standard", "express")
+    made = []
+    for n in range(JOBS):
+        shots = (Shot(prompt=f"a red ball number {n}", duration_s=(0.5, 1.5, 2.5)[n % 3], seed=n),)
+        transitions: tuple[Transition, ...] = ()
+        if n % 5 == 0:
+            second = Shot(prompt=f"a blue box number {n}", duration_s=1.0, seed=n, continuity="independent")
+            shots, transitions = (*shots, second), (Transition(after=0, duration_s=0.25),) if n % 2 else ()
+        made.append(
+            JobRequest(
+                job_id=f"job-{n}",
+                tenant=("default", "other")[n % 2],
+                lane=lanes[n % 4],
+                model="fake",
+                shots=shots,
+                transitions=transitions,
+                output=OUTPUT,
+                metadata={"n": str(n)},
+            )
+        )
+    return made
+
+
+def wait_finished(settings: Settings, wanted: set[str], supervisor: Supervisor) -> None:
+    """Until every wanted job is in a terminal state, or a test that hangs is told apart from one that is slow."""
+    deadline = time.monotonic() + FINISH_S
+    left = set(wanted)
+    with Client(settings) as client:
+        for job in wanted:
+            client.wait(job, timeout_s=max(1.0, deadline - time.monotonic()))
+            left.discard(job)
+    assert not left, f"not finished: {sorted(left)}; {supervisor.status()}"
+
+
+def frames_of_video(path: Path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def run(broker, tmp_path_factory):
+    """One run with kills; the tests look at what it left."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    registry = folder / "registry.toml"
+    registry.write_text(REGISTRY)
+    settings = Settings(
+        bootstrap_servers=broker,
+        prefix="pipeline",
+        store=str(folder / "store"),
+        data_dir=str(folder),
+        registry=str(registry),
+    )
+    apply_topics(settings)
+    wanted = {job_key(r.tenant, r.job_id) for r in requests()}
+    with Supervisor([(name, 1) for name in STAGES], settings, report=print) as supervisor, Client(settings) as client:
+        warm = JobRequest(job_id="warm", model="fake", shots=(Shot(prompt="a ball", duration_s=0.5),), output=OUTPUT)
+        client.submit(warm)
+        client.wait("warm", timeout_s=120)
+        waves = [requests()[n :: len(STAGES)] for n in range(len(STAGES))]
+        for name, wave in zip(STAGES, waves, strict=True):
+            list(client.submit_many(wave))
+            finished = len(read_all(settings, JOBS_FINISHED))
+            assert supervisor.kill(name, signal.SIGKILL) is not None
+            wait_progress(settings, finished)
+        wait_finished(settings, wanted, supervisor)
+        restarts = {status.name: status.restarts for status in supervisor.status()}
+    return settings, wanted, restarts
+
+
+def apply_topics(settings: Settings) -> None:
+    from ops import topics_admin
+
+    topics_admin.apply(settings, topics_admin.plan(settings))
+
+
+def wait_progress(settings: Settings, finished: int) -> None:
+    """Until one more job has finished since the kill; the others of its wave are then still on their way."""
+    deadline = time.monotonic() + FINISH_S
+    while time.monotonic() < deadline:
+        if len(read_all(settings, JOBS_FINISHED)) > finished:
+            return
+    raise AssertionError(f"no job finished within {FINISH_S:.0f} s of a kill")
+
+
+def test_every_stage_was_killed_and_came_back(run):
+    _, _, restarts = run
+    assert set(restarts) == set(STAGES)
+    assert all(count >= 1 for count in restarts.values())
+
+
+def test_every_job_has_exactly_one_terminal_record_and_one_usage_record(run):
+    settings, wanted, _ = run
+    finished = [decode(JobFinished, r.value) for r in read_all(settings, JOBS_FINISHED)]
+    counts = Counter(f.job for f in finished)
+    assert {job: counts[job] for job in wanted} == dict.fromkeys(wanted, 1)
+    assert {f.state for f in finished} == {"completed"}
+    assert Counter(r.key.decode() for r in read_all(settings, USAGE_METERED)) == counts
+
+
+def test_sequences_grow_without_gaps(run):
+    settings, wanted, _ = run
+    latest: dict[str, int] = {}
+    for record in read_all(settings, JOBS_STATE):
+        state = decode(JobState, record.value)
+        assert state.sequence > latest.get(state.job, 0)
+        latest[state.job] = state.sequence
+    assert wanted <= set(latest)
+
+
+def test_every_video_has_every_frame_once_and_in_order(run, tmp_path):
+    settings, wanted, _ = run
+    store = open_store(settings)
+    plans = read_plans(settings)
+    checked = 0
+    for record in read_all(settings, JOBS_FINISHED):
+        done = decode(JobFinished, record.value)
+        if done.job not in wanted:
+            continue
+        path = tmp_path / "video.mp4"
+        store.fetch(done.video.video.key, path)
+        plan = plans[done.job]
+        frames = frames_of_video(path)
+        assert len(frames) == done.video.frames == total_frames(plan.request)
+        if not plan.request.transitions:
+            assert [read_fake(f) for f in frames] == expected(plan)
+            checked += 1
+    assert checked > JOBS // 2
+
+
+def read_plans(settings: Settings):
+    from schemas.events import Plan
+
+    records = [r for topic in PLANS_READY.values() for r in read_all(settings, topic)]
+    return {plan.job: plan for plan in (decode(Plan, r.value) for r in records)}
+
+
+def expected(plan):
+    names = chunk_ids(plan)
+    return [
+        (names[i][:8], span.first_frame + n)
+        for shot in range(len(plan.request.shots))
+        for i, span in enumerate(plan.chunks)
+        if span.shot == shot
+        for n in range(span.frames)
+    ]
