@@ -36,6 +36,8 @@ class Settings:
     """Model registry (TOML)."""
     policy: str = str(PACKAGE_ROOT / "stream_processors" / "moderate" / "policy.toml")
     """Prompt policy: terms by category (TOML)."""
+    frame_policy: str = str(PACKAGE_ROOT / "stream_processors" / "inspect" / "policy.toml")
+    """Frame policy: moderation providers, thresholds, samples (TOML)."""
     limits: str = str(PACKAGE_ROOT / "stream_processors" / "prioritise" / "lanes.toml")
     """Lane, weight and size policy (TOML)."""
     pool: str = "cpu"
@@ -44,6 +46,8 @@ class Settings:
     """torch device of a render worker: cpu, cuda, cuda:0 ..."""
     dtype: str = "float32"
     """torch dtype of a render worker: float32, bfloat16, float16."""
+    device_cpus: str = ""
+    """CPU cores of a render worker's device process, e.g. 1 or 0-3 or 0,2; empty: any."""
     worker_id: str = ""
     """Name of this process among its stage; empty: made from host and pid."""
     torch_threads: int = 1

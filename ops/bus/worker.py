@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -28,6 +28,7 @@ Due = Callable[[Incoming], int]
 Place = tuple[str, int]
 
 BACKLOG_HIGH, BACKLOG_LOW = 200, 50
+BUSY_POLL_S, IDLE_POLL_S = 0.05, 0.1
 RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
 
 
@@ -65,7 +66,9 @@ class _Loop:
         with ThreadPoolExecutor(1, thread_name_prefix=self.stage) as threads:
             work: tuple[Incoming, Future[Sequence[Outgoing]]] | None = None
             while work is not None or not self.stop.is_set():
-                self._poll(0.02 if work is not None else 0.1)
+                if work is not None:
+                    wait([work[1]], BUSY_POLL_S)
+                self._poll(0 if work is not None else IDLE_POLL_S)
                 if work is not None and work[1].done():
                     self._finish(*work)
                     work = None

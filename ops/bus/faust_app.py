@@ -1,0 +1,199 @@
+"""Faust with the settings and the manners that were measured to lose nothing under SIGKILL.
+
+At-least-once, one agent per topic, one record at a time, no tables. Three rules are built in:
+- a record is done when every record it leads to is acknowledged by the broker;
+- Faust takes a record whose agent raised for done, which would lose it, so an agent never raises: a record that breaks
+  the contract becomes a dead letter, and anything else ends the process at once with the record not committed;
+- agents yield nothing, so the header Faust-Ag-ReplyTo, by which a sender could make a worker write to a topic of its
+  choice, has no effect.
+
+Faust reads uncommitted records: no topic that is read here may be written in transactions.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faust
+from aiokafka.errors import MessageSizeTooLargeError
+
+from ops.bus import dead_letter, faust_security
+from ops.bus.clients import group_id
+from ops.settings import Settings
+from schemas.codec import encode
+from schemas.errors import Fatal, InvalidMessage
+from schemas.records import Headers, Incoming, Outgoing
+from schemas.topics import DeadLetters, Topic
+
+log = logging.getLogger(__name__)
+
+Decide = Callable[[Incoming], Sequence[Outgoing]]
+
+EXIT_UNCOMMITTED = 70
+"""Exit status (EX_SOFTWARE) of a process that ended with a record read and not committed."""
+MAX_CARRIED_BYTES = 4096
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""Largest batch the producer hands over: the broker's limit decides, not the client's."""
+MAX_CUT_VALUE_BYTES = 32 * 1024
+
+
+def build_app(settings: Settings, stage: str) -> faust.App:
+    """The Faust app of a stage. Its consumer group is the stage's."""
+    datadir = Path(settings.data_dir).absolute() / "faust" / stage
+    datadir.mkdir(parents=True, exist_ok=True)  # Faust makes no missing parents
+    brokers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",") if server.strip()]
+    return faust.App(
+        group_id(settings, stage),
+        broker=brokers,
+        broker_credentials=faust_security.credentials(settings.kafka),
+        broker_client_id=settings.prefix,
+        datadir=datadir,
+        store="memory://",
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        processing_guarantee="at_least_once",
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=0.5,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
+        broker_request_timeout=40.0,
+        # One fetch loop feeds all agents: the buffer holds at least 5 x partitions x poll records, or a slow agent
+        # stops its neighbours.
+        broker_max_poll_records=10,
+        stream_buffer_maxsize=1024,
+        stream_wait_empty=True,
+        producer_acks=-1,
+        producer_request_timeout=30.0,
+        producer_max_request_size=MAX_REQUEST_BYTES,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        web_enabled=False,
+    )
+
+
+def attach(app: faust.App, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
+    """Make `app` read `source` and write what `decide` answers.
+
+    decide: pure; called once per record, again after a crash. Its records are sent in order, each after the one before
+            it was acknowledged, and carry the tracing and CloudEvents headers of the record they answer. It raises
+            InvalidMessage for a record that can never be processed.
+    """
+    _Agent(app, settings, stage, source, decide).attach()
+
+
+def run(app: faust.App) -> None:
+    """Run the app in this process until SIGTERM or SIGINT. Raises Fatal when it stopped for another reason."""
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARNING")
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        if end.code:
+            raise Fatal(f"{app.conf.id}: the Kafka client stopped (status {end.code})") from None
+
+
+def stop_uncommitted(why: str) -> None:
+    """End the process now. Nothing is acknowledged on the way out, so the record at work comes again."""
+    log.critical("%s; stopping, the record will be read again", why)
+    logging.shutdown()
+    os._exit(EXIT_UNCOMMITTED)
+
+
+class _Agent:
+    """One source topic of one stage."""
+
+    def __init__(self, app: faust.App, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
+        self.app, self.prefix, self.stage, self.source, self.decide = app, settings.prefix, stage, source, decide
+        self.name = source.name(settings.prefix)
+        self.group = group_id(settings, stage)
+        self.topics: dict[str, Any] = {}
+
+    def attach(self) -> None:
+        async def agent(stream: Any) -> None:
+            async for event in stream.events():
+                await self.handle(incoming(event.message))
+
+        self.app.agent(self._topic(self.name), name=f"{self.stage}.{self.source.entity}", concurrency=1)(agent)
+
+    def _topic(self, name: str) -> Any:
+        if name not in self.topics:
+            raw: Any = {"key_serializer": "raw", "value_serializer": "raw", "key_type": bytes, "value_type": bytes}
+            self.topics[name] = self.app.topic(name, allow_empty=True, **raw)
+        return self.topics[name]
+
+    async def handle(self, record: Incoming) -> None:
+        """Answer one record, or end the process."""
+        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        try:
+            await self._answer(record, place)
+        except asyncio.CancelledError:
+            # Faust acknowledges a record whose agent is cancelled as well.
+            stop_uncommitted(f"{self.stage}: interrupted at {place}")
+        except Exception:
+            log.exception("%s: cannot handle %s", self.stage, place)
+            stop_uncommitted(f"{self.stage}: failed at {place}")
+
+    async def _answer(self, record: Incoming, place: str) -> None:
+        try:
+            answers = [(out, None if out.record is None else encode(out.record)) for out in self.decide(record)]
+        except InvalidMessage as exc:
+            log.warning("%s: dead letter from %s: %s", self.stage, place, dead_letter.printable(str(exc)))
+            await self._bury(record, exc)
+            return
+        headers = carried(record.headers)
+        for out, value in answers:
+            sent = (*headers, *out.headers)
+            await self._send(out.topic.name(self.prefix), out.key.encode(), value, sent, out.partition)
+
+    async def _bury(self, record: Incoming, error: InvalidMessage) -> None:
+        headers = dead_letter.headers(record, self.group, self.stage, error, time.time_ns() // 1_000_000)
+        topic = DeadLetters(self.source).name(self.prefix)
+        try:
+            await self._send(topic, record.key, record.value, headers, None)
+        except MessageSizeTooLargeError:
+            # The headers took it over the broker's limit. A cut letter is better than a stage that stands still.
+            value = record.value or b""
+            digest = hashlib.sha256(value).hexdigest()
+            note = (("reelbus.error.cut", f"of {len(value)} bytes with sha256 {digest}".encode()),)
+            ours = tuple((n, v) for n, v in headers if n.startswith(("__dlq.", "reelbus.")))
+            key = None if record.key is None else record.key[:1024]
+            await self._send(topic, key, value[:MAX_CUT_VALUE_BYTES], (*ours, *note), None)
+
+    async def _send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None
+    ) -> None:
+        """Write one record and wait until the broker has it."""
+        sending = await self._topic(topic).send(key=key, value=value, headers=list(headers), partition=partition)
+        await sending
+
+
+def incoming(message: Any) -> Incoming:
+    """The stages' view of a Faust message. Faust gives the timestamp in seconds."""
+    pairs: Iterable[tuple[str, bytes | None]] = message.headers or ()
+    if isinstance(pairs, dict):
+        pairs = pairs.items()
+    return Incoming(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        key=message.key,
+        value=message.value,
+        headers=tuple((str(name), value or b"") for name, value in pairs),
+        timestamp_ms=-1 if message.timestamp is None else round(message.timestamp * 1000),
+    )
+
+
+def carried(headers: Headers) -> Headers:
+    """Headers that answers take over: CloudEvents attributes and W3C trace context, unless they are too many."""
+    kept = tuple((n, v) for n, v in headers if n.startswith("ce_") or n in ("traceparent", "tracestate", "baggage"))
+    size = sum(len(name.encode()) + len(value) for name, value in kept)
+    return kept if size <= MAX_CARRIED_BYTES else ()
