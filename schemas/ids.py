@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
-TENANT_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+# \Z, not $: the latter lets a final newline through.
+JOB_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z"
+TENANT_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}\Z"
 
 
 def _sha256(*parts: str) -> str:

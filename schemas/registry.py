@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.errors import Fatal
+from schemas.topics import POOLS
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,4 +50,13 @@ def parse(text: str) -> dict[str, ModelEntry]:
         raise Fatal(f"model registry: {exc}") from None
     if len({e.name for e in entries}) != len(entries):
         raise Fatal("model registry: two models share a name")
+    for entry in entries:
+        if not entry.sizes or not entry.pools:
+            raise Fatal(f"model registry: {entry.name} needs at least one size and one pool")
+        if entry.given_frames >= entry.clip_frames:
+            raise Fatal(
+                f"model registry: {entry.name} is given {entry.given_frames} of {entry.clip_frames} frames: none left"
+            )
+        if unknown := sorted(set(entry.pools) - set(POOLS)):
+            raise Fatal(f"model registry: {entry.name} is for unknown pool {unknown[0]}; known are {', '.join(POOLS)}")
     return {e.name: e for e in entries}

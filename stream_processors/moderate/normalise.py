@@ -1,0 +1,130 @@
+"""From a prompt to the forms in which its words are looked up, so that spelling tricks do not hide them. Pure.
+
+The order matters. Tag characters are decoded to ASCII; marks and invisible characters go before NFKD, because sorting
+a long run of marks is quadratic; NFKD undoes fullwidth, mathematical, circled and ligature forms; lookalikes from
+other scripts become the Latin letter (the idea of the skeleton in UTS #39, but towards Latin only).
+Every step is linear in the text.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from confusable_homoglyphs.confusables import confusables_data
+
+_TAGS = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}
+# They draw nothing, yet Unicode does not call them format characters: Hangul fillers and the blank Braille cell.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+# Enclosed and flag letters without a decomposition.
+_ENCLOSED = {start + i: 97 + i for start in (0x1F150, 0x1F170, 0x1F1E6) for i in range(26)}
+# Lookalikes that the Unicode table lists only as capitals or not at all. Capitals first become their own Latin letter.
+_LOOKALIKES = dict(
+    zip(
+        "ВНКМТУГвнкмтугпиѕіјԁᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢΗΝΥΜΒΕΖΧηνυμβεζχωτκα",
+        "bhkmtyrbhkmtyrnusijdabcdefghijklmnoprstuvwyzhnymbezxnvuubezxwtka",
+        strict=True,
+    )
+)
+_SEPARATED = re.compile(r"(?<=[^\W_])[._\-*~'`^\\/|+,:]+(?=[^\W_])")
+_SPACED = re.compile(r"(?<![^\W_])(?:[^\W_][\W_]{1,3}){2,}[^\W_](?![^\W_])")
+_RUN = re.compile(r"(.)\1{2,}")
+_TWICE = re.compile(r"([^\W\d_])\1+")
+_LEET = str.maketrans("03456789@$€£", "oeasgtbgasel")
+_SIGNS = str.maketrans("@$€£", "asel")
+_LEET_DIGITS = re.compile(r"[0-9@$€£!|+(]")
+_INNER = re.compile(r"(?<=[^\W_])[!|+(](?=[^\W_])")
+_INNER_LETTER = {"!": "i", "|": "l", "+": "t", "(": "c"}
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The forms of one text.
+
+    texts:  the text itself and its readings, words still apart
+    joined: letters that stood alone in a row ("n o p e"), put together
+    """
+
+    texts: frozenset[str]
+    joined: frozenset[str]
+
+
+@cache
+def _skeleton() -> dict[int, str]:
+    """Code point -> Latin letter, from the Unicode confusables table."""
+    table: dict[int, str] = {}
+    for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
+        for entry in confusables_data.get(letter, ()):
+            alike = entry["c"].strip("\u200e")
+            if len(alike) == 1 and not alike.isascii():
+                table.setdefault(ord(alike), letter.lower())
+    table.update({ord(alike): letter for alike, letter in _LOOKALIKES.items()})
+    table.update({code: chr(letter) for code, letter in _ENCLOSED.items()})
+    return table
+
+
+def _visible(text: str, instead: str) -> str:
+    """`text` without marks; every invisible character becomes `instead`."""
+    out = []
+    for char in text:
+        kind = unicodedata.category(char)
+        if (kind in ("Cf", "Cc", "Co", "Cn") and not char.isspace()) or char in _BLANK:
+            out.append(instead)
+        elif kind not in ("Mn", "Me"):
+            out.append(char)
+    return "".join(out)
+
+
+def fold(text: str, instead: str = "") -> str:
+    """Lower-case Latin skeleton of `text`. Policy terms and prompts go through it alike."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", _visible(text.translate(_TAGS), instead))
+        text = _visible(text, instead).translate(_skeleton()).casefold().translate(_skeleton())
+    return text.casefold()
+
+
+def squeeze(text: str) -> str:
+    """Every letter once where it stands several times: "gooood" and "good" become "god"."""
+    return _TWICE.sub(r"\1", text)
+
+
+def _unleet(text: str, one: str) -> str:
+    """Digits and signs as the letters they stand for, in words that have a letter, and in short numbers beside such
+    words: "4 cats" keeps its 4, "m4k3 4 c4k3" does not."""
+    if not any(_LETTER.search(word) and _LEET_DIGITS.search(word) for word in text.split()):
+        return text
+
+    def word(found: re.Match[str]) -> str:
+        old = found[0]
+        if not _LETTER.search(old) and len(old) > 2:
+            return old
+        return _INNER.sub(lambda sign: _INNER_LETTER[sign[0]], old).translate(_LEET).replace("1", one)
+
+    return re.sub(r"\S+", word, text)
+
+
+def _readings(text: str) -> Iterator[str]:
+    yield text
+    for one in "il":
+        yield _unleet(text, one)
+
+
+def views(text: str) -> Views:
+    """All forms of `text` in which words are looked up."""
+    bases = {fold(text)}
+    if not text.isascii():
+        # Invisible characters may hide inside a word, or stand where spaces should be.
+        bases.add(fold(text, " "))
+    for base in tuple(bases):
+        if _RUN.search(base):
+            bases.add(squeeze(base))
+    texts: set[str] = set()
+    joined: set[str] = set()
+    for base in bases:
+        for reading in _readings(base):
+            texts |= {reading, _SEPARATED.sub("", reading)}
+        for run in _SPACED.findall(base.translate(_SIGNS)):
+            joined.update(_readings(re.sub(r"[\W_]+", "", run)))
+    return Views(frozenset(texts), frozenset(joined))

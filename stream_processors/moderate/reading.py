@@ -1,0 +1,148 @@
+"""From the bytes of a request record to a request, or to the reason why not. Pure."""
+
+import difflib
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import msgspec
+
+from schemas.codec import MAX_RECORD_BYTES
+from schemas.errors import JobRejected
+from schemas.events import JobRequest
+from schemas.ids import JOB_ID_PATTERN, TENANT_PATTERN
+from stream_processors.moderate import shapes
+
+MAX_READABLE_BYTES = 1024 * 1024
+"""Records above MAX_RECORD_BYTES are refused; up to this size they are still read, to name the job and the field."""
+
+_decoder = msgspec.json.Decoder(JobRequest)
+_MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$(?P<path>.*)`)?$", re.DOTALL)
+_NAME = re.compile(r"^Object (?P<fault>contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose job a record is about, also when the record itself is refused."""
+
+    tenant: str
+    job_id: str
+
+
+class _Names(msgspec.Struct):
+    job_id: str
+    tenant: str = "default"
+
+
+def read(value: bytes) -> JobRequest:
+    """The request. Raises JobRejected that names the field, what was found and what would be right."""
+    if not value:
+        raise JobRejected("invalid_json", "value: empty; a job request is a JSON object")
+    if value[0] == 0:
+        raise JobRejected("invalid_json", "value: starts with byte 0x00 (framed Avro); a job request is a JSON object")
+    if len(value) > MAX_READABLE_BYTES:
+        _refuse_size(value)
+    try:
+        request = _decoder.decode(value)
+    except msgspec.ValidationError as exc:
+        raise _shape_fault(str(exc), _loose(value)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise _json_fault(exc, _loose(value)) from None
+    if len(value) > MAX_RECORD_BYTES:
+        _refuse_size(value)
+    return request
+
+
+def identify(value: bytes) -> Identity | None:
+    """Tenant and job id of a record that `read` refuses, when they can be told beyond doubt; else None."""
+    if len(value) > MAX_READABLE_BYTES:
+        return None
+    document = _loose(value)
+    if not isinstance(document, dict):
+        try:
+            names = msgspec.json.decode(value, type=_Names)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        document = {"job_id": names.job_id, "tenant": names.tenant}
+    job_id, tenant = document.get("job_id"), document.get("tenant", "default")
+    if not (isinstance(job_id, str) and re.fullmatch(JOB_ID_PATTERN, job_id)):
+        return None
+    if not (isinstance(tenant, str) and re.fullmatch(TENANT_PATTERN, tenant)):
+        return None
+    return Identity(tenant, job_id)
+
+
+def _refuse_size(value: bytes) -> NoReturn:
+    raise JobRejected(
+        "limit_exceeded",
+        f"value: the record has {len(value)} bytes; the limit is {MAX_RECORD_BYTES} (64 KiB)",
+    )
+
+
+def _loose(value: bytes) -> Any:
+    """What Python's more lenient parser makes of the bytes (NaN, lone surrogates), to say more about a fault."""
+    try:
+        return json.loads(value.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shape_fault(message: str, document: Any) -> JobRejected:
+    """msgspec's "Expected `float` > 0.0 - at `$.shots[0].duration_s`" as a sentence for the sender."""
+    parts = _MESSAGE.match(message)
+    assert parts is not None
+    path = shapes.path_of(parts["path"] or "")
+    if named := _NAME.match(parts["what"]):
+        return _name_fault(path, named["name"], named["fault"].startswith("contains"))
+    field, right = shapes.field_of(path), shapes.expected(path)
+    if not field:
+        return JobRejected("invalid_request", f"value: found {shapes.found((), document)}; a job request is an object")
+    if (parts["path"] or "").endswith("[...]"):
+        return JobRejected("invalid_request", f"{field}: an entry is not text; expected {right}", field)
+    found = shapes.found(path, shapes.value_at(document, path))
+    return JobRejected("invalid_request", f"{field}: found {found}; expected {right}", field)
+
+
+def _name_fault(path: shapes.Path, name: str, unknown: bool) -> JobRejected:
+    known = shapes.fields_at(path)
+    place = shapes.field_of(path) or "the request"
+    if not unknown:
+        field = shapes.field_of((*path, name))
+        return JobRejected("invalid_request", f"{field}: missing; expected {shapes.expected((*path, name))}", field)
+    shown = json.dumps(name[:40])
+    near = difflib.get_close_matches(name[:40], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    message = f"{place}: unknown field {shown}; {hint}"
+    return JobRejected("invalid_request", message, shapes.field_of((*path, shown[1:-1])))
+
+
+def _json_fault(error: Exception, document: Any) -> JobRejected:
+    path = _first_nan(document)
+    if path:
+        field = shapes.field_of(path)
+        found = shapes.found(path, shapes.value_at(document, path))
+        return JobRejected("invalid_json", f"{field}: found {found}, which JSON does not allow; give a number", field)
+    if isinstance(error, RecursionError):
+        why = "it is nested too deeply"
+    elif isinstance(error, UnicodeDecodeError):
+        why = f"byte {error.start} is not UTF-8"
+    else:
+        why = str(error).removeprefix("JSON is malformed: ")
+    return JobRejected("invalid_json", f"value: not valid JSON: {why}")
+
+
+def _first_nan(document: Any, path: shapes.Path = ()) -> shapes.Path:
+    """Path of the first NaN or infinity. Depth is bounded by the parser that made the document."""
+    items: Any = ()
+    if isinstance(document, dict):
+        items = document.items()
+    elif isinstance(document, list):
+        items = enumerate(document)
+    for key, value in items:
+        if isinstance(value, float) and not math.isfinite(value):
+            return (*path, key)
+        if below := _first_nan(value, (*path, key)):
+            return below
+    return ()

@@ -1,0 +1,30 @@
+"""The placement of a plan. Pure."""
+
+from msgspec.structs import replace
+
+from schemas.events import JobEvent, Placement, Plan, Reason
+from schemas.limits import Limits
+from schemas.registry import ModelEntry
+from schemas.reports import plan_event
+
+SOURCE = "prioritise"
+
+
+def place(plan: Plan, model: ModelEntry, limits: Limits, local_pool: str) -> Plan:
+    """The plan with its placement.
+
+    pool: the pool that this installation runs (setting `pool`) when the model can use it, else the first that the
+    registry lists for the model. weight: the tenant's, from the policy file. Cost: the model's prior; the scheduler
+    learns the true one from what chunks take.
+    """
+    pool = local_pool if local_pool in model.pools else model.pools[0]
+    weight = limits.tenant_weight(plan.request.tenant)
+    return replace(plan, placement=Placement(pool=pool, weight=weight, chunk_cost_s=model.chunk_cost_s))
+
+
+def failed(plan: Plan, at_ms: int) -> JobEvent:
+    """Ends a job whose model is gone."""
+    reason = Reason(
+        code="model_unknown", message=f"model: {plan.render.model} has left the model registry", field="model"
+    )
+    return plan_event(SOURCE, "job.failed", plan, at_ms=at_ms, about=plan.fingerprint, reason=reason)

@@ -1,0 +1,358 @@
+"""The judgement of request records: what is refused, with which words, and who is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.settings import Settings
+from schemas import limits as limits_schema
+from schemas.codec import MAX_RECORD_BYTES, decode, encode
+from schemas.errors import Fatal, InvalidMessage
+from schemas.events import ClearedJob, JobEvent, Reason
+from schemas.ids import fingerprint
+from schemas.registry import ModelEntry
+from stream_processors.moderate import policy
+from stream_processors.moderate.checks import Offer
+from stream_processors.moderate.core import Cleared, Rejected, Rules, judge
+
+NOW_MS = 1_800_000_000_000
+LIMITS_TEXT = Path(Settings().limits).read_text()
+LIMITS = limits_schema.parse(LIMITS_TEXT)
+MODEL = ModelEntry(
+    name="shapes",
+    family="ltx",
+    source="shapes",
+    revision="r1",
+    pools=("cpu",),
+    clip_frames=17,
+    given_frames=5,
+    sizes=((64, 64),),
+    fps_min=1,
+    fps_max=60,
+    steps=8,
+    guidance=2.0,
+    chunk_cost_s=0.4,
+)
+TEXT_ONLY = msgspec.structs.replace(MODEL, name="text-only", given_frames=0, fps_min=16, fps_max=16, clip_frames=81)
+OFFER = Offer({m.name: m for m in (MODEL, TEXT_ONLY)}, LIMITS.jobs, webhooks=True)
+RULES = Rules(OFFER, policy.parse(Path(Settings().policy).read_text()))
+SHOT = {"prompt": "a red ball moving right on a black background", "duration_s": 1}
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    return {"job_id": "job-1", "shots": [SHOT], **changes}
+
+
+def shot(**changes: Any) -> dict[str, Any]:
+    return request(shots=[{**SHOT, **changes}])
+
+
+def shots(*durations_s: float, **changes: Any) -> dict[str, Any]:
+    return request(shots=[{**SHOT, "duration_s": d} for d in durations_s], **changes)
+
+
+def judged(value: Any, key: bytes | None = b"job-1", rules: Rules = RULES) -> Cleared | Rejected:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return judge(raw, key, "standard", NOW_MS, rules)
+
+
+def refused(value: Any, key: bytes | None = b"job-1", rules: Rules = RULES) -> tuple[str, str, str]:
+    """(code, field, message) of the refusal of a job that is known by name."""
+    verdict = judged(value, key, rules)
+    assert isinstance(verdict, Rejected)
+    event = verdict.event
+    assert event.type == "job.rejected"
+    assert event.job == "default/job-1"
+    assert event.lane == "standard"
+    assert event.requested_at_ms == NOW_MS
+    assert decode(JobEvent, encode(event)) == event
+    assert event.reason is not None
+    return event.reason.code, event.reason.field, event.reason.message
+
+
+def answer(raw: bytes, key: bytes | None) -> Reason:
+    """What the sender, or the reader of the dead letter, is told; an empty code stands for a cleared job."""
+    try:
+        verdict = judge(raw, key, "standard", NOW_MS, RULES)
+    except InvalidMessage as exc:
+        return Reason(code="dead_letter", message=str(exc))
+    encode(verdict.event)
+    return verdict.event.reason or Reason(code="", message="cleared")
+
+
+def test_a_good_request_is_cleared() -> None:
+    body = request(
+        tenant="acme",
+        lane="standard",
+        metadata={"title": "demo\nline", "owner": "Zoë"},
+        webhook={"url": "https://example.org/hook?x=1"},
+        deadline_ms=NOW_MS + 1,
+    )
+    verdict = judged(body)
+    assert isinstance(verdict, Cleared)
+    assert verdict.job.job == verdict.event.job == "acme/job-1"
+    assert verdict.job.fingerprint == fingerprint(verdict.job.request)
+    assert verdict.job.requested_at_ms == NOW_MS
+    assert verdict.event.type == "job.accepted"
+    assert verdict.event.metadata == body["metadata"]
+    assert verdict.event.webhook is not None
+    assert decode(ClearedJob, encode(verdict.job)) == verdict.job
+
+
+MESSAGES = [
+    # What is not of the right shape: the field, what was found, what would be right.
+    (shot(duration_s=-1), "shots[0].duration_s",
+     "shots[0].duration_s: found -1; expected a number above 0 and at most 600"),
+    (shot(duration_s=0), "shots[0].duration_s",
+     "shots[0].duration_s: found 0; expected a number above 0 and at most 600"),
+    (shot(duration_s="1"), "shots[0].duration_s",
+     'shots[0].duration_s: found "1"; expected a number above 0 and at most 600'),
+    (shot(prompt=""), "shots[0].prompt",
+     "shots[0].prompt: found text of 0 characters; expected text of 1 to 2000 characters"),
+    (shot(prompt="x" * 2001), "shots[0].prompt",
+     "shots[0].prompt: found text of 2001 characters; expected text of 1 to 2000 characters"),
+    (shot(seed=1.5), "shots[0].seed", "shots[0].seed: found 1.5; expected a whole number from 0 to 2147483647"),
+    (shot(seed=2**70), "shots[0].seed",
+     f"shots[0].seed: found {2**70}; expected a whole number from 0 to 2147483647"),
+    (shot(colour="red"), "shots[0].colour",
+     'shots[0]: unknown field "colour"; known are prompt, duration_s, negative_prompt, seed, continuity'),
+    (request(shot=[SHOT]), "shot", 'the request: unknown field "shot"; did you mean shots?'),
+    (request(shots=[]), "shots", "shots: found a list of 0 entries; expected a list of 1 to 50 entries"),
+    (request(shots=[{"duration_s": 1}]), "shots[0].prompt",
+     "shots[0].prompt: missing; expected text of 1 to 2000 characters"),
+    (request(lane="vip"), "lane", 'lane: found "vip"; expected one of bulk, express, standard'),
+    (request(lane=1), "lane", "lane: found 1; expected one of bulk, express, standard"),
+    (request(output={"width_px": 16000, "height_px": 16000}), "output.width_px",
+     "output.width_px: found 16000; expected a whole number from 64 to 4096, a multiple of 2"),
+    (request(output={"width_px": 65}), "output.width_px",
+     "output.width_px: found 65; expected a whole number from 64 to 4096, a multiple of 2"),
+    (request(output=None), "output",
+     "output: found null; expected an object with the fields width_px, height_px, fps, fit"),
+    (request(metadata={"a": 1}), "metadata",
+     "metadata: an entry is not text; expected an object of at most 32 entries, each of them text"),
+    (request(webhook={"url": "ftp://example.org"}), "webhook.url",
+     "webhook.url: found text of 17 characters; expected an address that starts with https:// or http://"),
+    (shot(duration_s=1_000_000), "shots[0].duration_s",
+     "shots[0].duration_s: found 1000000; expected a number above 0 and at most 600"),
+    # What cannot be done here.
+    (request(model="sora"), "model", 'model: unknown model "sora"; known are shapes, text-only'),
+    (request(model="text-only"), "output.fps",
+     "output.fps: found 24; model text-only makes 16 frames per second"),
+    (request(output={"width_px": 4096, "height_px": 4096}), "output",
+     "output: 4096 x 4096 is 16777216 pixels; the limit is 8847360"),
+    (request(lane="bulk"), "lane",
+     "lane: found bulk, but the record is on the topic of lane standard; send it to jobs.requested.bulk or change the "
+     "field"),
+    (shot(duration_s=600), "shots[0].duration_s",
+     "shots[0].duration_s: 600 s is 14400 frames; the limit is 7200 frames (300 s at 24 fps)"),
+    (shots(200, 200), "shots", "shots: 9600 frames in all; the limit is 7200 frames (300 s at 24 fps)"),
+    (shots(290), "shots",
+     "shots: 6960 frames are 580 chunks of model shapes; the limit is 400; make the video shorter or fps lower"),
+    (request(model="text-only", output={"fps": 16}, shots=[{**SHOT, "duration_s": 10}]), "shots[0].continuity",
+     'shots[0].continuity: model text-only cannot continue a clip; say "independent", or make the shot at most 5.0625 '
+     "s (81 frames)"),
+    (shot(prompt=" \n\t "), "shots[0].prompt", "shots[0].prompt: has no visible character; say what the shot shows"),
+    (shot(prompt="\u200b\u2060"), "shots[0].prompt",
+     "shots[0].prompt: has no visible character; say what the shot shows"),
+    (shot(prompt="a\u0000b"), "shots[0].prompt", "shots[0].prompt: holds the control character U+0000; remove it"),
+    (shot(negative_prompt="\u001b[2J"), "shots[0].negative_prompt",
+     "shots[0].negative_prompt: holds the control character U+001B; remove it"),
+    (request(shots=[{**SHOT, "prompt": "ab " * 600}] * 10), "shots",
+     "shots: prompts of 18000 bytes in all; the limit is 16384"),
+    (request(metadata={"a": "é" * 2100}), "metadata", "metadata: 4201 bytes in all; the limit is 4096"),
+    (request(metadata={"a": "\u0007"}), "metadata", "metadata: holds the control character U+0007; remove it"),
+    (request(shots=[{**SHOT, "prompt": '"' * 1990}] * 8, metadata={"a": '"' * 4000}), "",
+     "the request: 40136 bytes of JSON; the limit is 24576"),
+    (shots(1, 1, transitions=[{"after": 1, "duration_s": 0.5}]), "transitions[0].after",
+     "transitions[0].after: found 1, but no shot follows shots[1]; there are 2 shots, so it is 0 to 0"),
+    (shots(1, transitions=[{"after": 0, "duration_s": 0.5}]), "transitions[0].after",
+     "transitions[0].after: found 0, but no shot follows shots[0]; there is only one shot"),
+    (shots(1, 1, transitions=[{"after": 0, "duration_s": 0.2}] * 2), "transitions[1].after",
+     "transitions[1].after: found 0, which transitions[0] has already"),
+    (shots(3, 1, transitions=[{"after": 0, "duration_s": 2}]), "transitions[0].duration_s",
+     "transitions[0].duration_s: 2 s is 48 frames, but shots[1] has 24 frames, 24 of them free for it; transitions may "
+     "not overlap"),
+    (shots(3, 1, 3, transitions=[{"after": 0, "duration_s": 0.5}, {"after": 1, "duration_s": 0.75}]),
+     "transitions[1].duration_s",
+     "transitions[1].duration_s: 0.75 s is 18 frames, but shots[1] has 24 frames, 12 of them free for it; transitions "
+     "may not overlap"),
+    (request(deadline_ms=NOW_MS), "deadline_ms",
+     f"deadline_ms: {NOW_MS} is not after the moment of the request, {NOW_MS} (ms since 1970, UTC); give a later one "
+     "or leave it out"),
+    (request(webhook={"url": "https://user:pw@example.org/"}), "webhook.url",
+     "webhook.url: carries a user name or password; leave them out, webhooks are signed"),
+    (request(webhook={"url": "https:///path"}), "webhook.url",
+     "webhook.url: has no valid host; expected https://host/path"),
+    (request(webhook={"url": "https://example.org:99999/"}), "webhook.url",
+     "webhook.url: cannot be understood as an address"),
+    (request(webhook={"url": "https://exa\nmple.org"}), "webhook.url",
+     "webhook.url: has no valid host; expected https://host/path"),
+    (shot(prompt="a n.u.d.e statue"), "shots[0].prompt",
+     "shots[0].prompt: the text is refused by the content policy, category sexual"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field", "message"), MESSAGES, ids=[f"{i}-{m[1]}" for i, m in enumerate(MESSAGES)])
+def test_a_refusal_names_the_field_and_what_is_right(body: dict[str, Any], field: str, message: str) -> None:
+    assert refused(body)[1:] == (field, message)
+
+
+def test_codes_tell_programs_what_happened() -> None:
+    assert refused(shot(prompt="nude"))[0] == "prompt_refused"
+    assert refused(request(model="x"))[0] == "model_unknown"
+    assert refused(request(deadline_ms=1))[0] == "deadline_passed"
+    assert refused(shots(290))[0] == "limit_exceeded"
+    assert refused(shot(prompt=""))[0] == "invalid_request"
+    assert refused(request(lane="bulk"))[0] == "lane_mismatch"
+
+
+def test_the_prompt_is_never_repeated() -> None:
+    for body in (shot(prompt="nude secretword"), shot(prompt="secretword" * 300), shot(prompt=["secretword"])):
+        assert "secretword" not in refused(body)[2]
+
+
+def test_the_key_must_be_the_job_id() -> None:
+    assert refused(request(), key=None) == (
+        "invalid_key", "key", 'key: missing; the record key must be the job_id, "job-1"'
+    )  # fmt: skip
+    assert refused(request(), key=b"job\n\xff")[2] == (
+        'key: found "job\\n\\ufffd"; the record key must be the job_id, "job-1"'
+    )
+
+
+def test_webhooks_need_a_secret() -> None:
+    silent = Rules(Offer(OFFER.models, OFFER.limits, webhooks=False), RULES.policy)
+    code, field, message = refused(request(webhook={"url": "https://example.org/"}), rules=silent)
+    assert (code, field) == ("webhook_unavailable", "webhook")
+    assert "webhook_secret_file" in message
+    assert isinstance(judged(request(), rules=silent), Cleared)
+
+
+def test_an_answer_carries_what_can_be_answered() -> None:
+    kept = judged(request(model="x", metadata={"a": "b"}, webhook={"url": "https://example.org/"})).event
+    assert kept.metadata == {"a": "b"}
+    assert kept.webhook is not None
+    dropped = judged(request(metadata={"a": "x" * 5000}, webhook={"url": "https://u:p@example.org/"})).event
+    assert dropped.metadata == {}
+    assert judged(request(webhook={"url": "https://u:p@example.org/"})).event.webhook is None
+
+
+NAMED_ANYWAY = [
+    (b'{"job_id": "job-1", "shots": [{"prompt": "x", "duration_s": NaN}]}', "shots[0].duration_s",
+     "shots[0].duration_s: found NaN, which JSON does not allow; give a number"),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "x", "duration_s": -Infinity}]}', "shots[0].duration_s",
+     "shots[0].duration_s: found a number out of range, which JSON does not allow; give a number"),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "x", "duration_s": 1e309}]}', "shots[0].duration_s",
+     "shots[0].duration_s: found a number out of range; expected a number above 0 and at most 600"),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "\\ud800", "duration_s": 1}]}', "", None),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "\xff", "duration_s": 1}]}', "", None),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "' + b"x" * 500_000 + b'", "duration_s": 1}]}', "shots[0].prompt",
+     "shots[0].prompt: found text of 500000 characters; expected text of 1 to 2000 characters"),
+    (json.dumps(request()).encode() + b" " * MAX_RECORD_BYTES, "", None),
+    (b'{"job_id": "job-1", "shots": ' + b"[" * 400 + b"]" * 400 + b"}", "shots[0]", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "field", "message"), NAMED_ANYWAY, ids=range(len(NAMED_ANYWAY)))
+def test_a_job_that_can_be_named_gets_an_answer(raw: bytes, field: str, message: str | None) -> None:
+    _, found_field, found_message = refused(raw)
+    assert found_field == field
+    if message is not None:
+        assert found_message == message
+
+
+DEAD = [
+    (None, "value: missing (a tombstone); a job request is a JSON object"),
+    (b"", "value: empty; a job request is a JSON object"),
+    (b"\x00\x00\x00\x00\x01abc", "value: starts with byte 0x00 (framed Avro); a job request is a JSON object"),
+    (b'{"job_id": "job-1", "shots"', "value: not valid JSON: Input data was truncated"),
+    (b"\xfe\xfe\x00\x01", "value: not valid JSON: invalid character (byte 0)"),
+    (b"[1]", "value: found a list of 1 entry; a job request is an object"),
+    (b"null", "value: found null; a job request is an object"),
+    (b"{}", "job_id: missing; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
+    (b'{"job_id": "../x", "shots": []}',
+     'job_id: found "../x"; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)'),
+    (b'{"job_id": 7}', "job_id: found 7; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
+    (b'{"job_id": "a", "tenant": "A/B"}',
+     'tenant: found "A/B"; expected 1 to 63 lower-case letters, digits and - (a letter or digit first)'),
+    (b'{"job_id": "job-1\\n", "shots": [{"prompt": "x", "duration_s": 1}]}',
+     'job_id: found "job-1\\n"; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)'),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "' + b"x" * 10_000_000 + b'", "duration_s": 1}]}',
+     "value: the record has 10000063 bytes; the limit is 65536 (64 KiB)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "message"), DEAD, ids=range(len(DEAD)))
+def test_what_names_no_job_is_a_dead_letter(raw: bytes | None, message: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        judge(raw, b"job-1", "standard", NOW_MS, RULES)
+    assert str(caught.value) == message
+
+
+def test_deep_nesting_is_a_dead_letter_and_no_crash() -> None:
+    for raw in (b"[" * 60_000, b'{"job_id": "job-1", "shots": ' * 3_000, b'{"a":' * 200_000):
+        with pytest.raises(InvalidMessage):
+            judge(raw, None, "standard", NOW_MS, RULES)
+
+
+@given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode), st.none() | st.binary(max_size=20))
+def test_any_bytes_get_an_answer_or_a_reason(raw: bytes, key: bytes | None) -> None:
+    encode(answer(raw, key))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("shots", "tenant", "lane", "model", "transitions", "output", "deadline_ms", "webhook", "metadata", "x")
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), st.dictionaries(st.text(max_size=12), JSON, max_size=3)
+)
+def test_any_fields_get_an_answer_that_fits_into_a_record(top: dict[str, Any], of_shot: dict[str, Any]) -> None:
+    body = {"job_id": "job-1", "shots": [{**SHOT, **of_shot}], **top}
+    reason = answer(json.dumps(body).encode(), b"job-1")
+    encode(reason)
+    assert reason.message.isprintable()
+
+
+def test_the_same_record_gives_the_same_ids_and_another_one_does_not() -> None:
+    assert judged(request()) == judged(request())
+    assert judged(request()).event.id == judged({**request(), "lane": "standard"}).event.id
+    ids = {judged(body).event.id for body in (request(), shot(duration_s=2), shot(duration_s=-2), shot(duration_s=-3))}
+    assert len(ids) == 4
+
+
+def test_the_largest_job_of_every_kind_fits_into_a_record() -> None:
+    """Escapes make text grow on the wire: whatever is cleared must still fit with all that is added to it."""
+    for char in ('"', "\\", "é", "\n", "😀", "x"):
+        shots_of = [{"prompt": ("a" + char) * (160 // len(char.encode())), "duration_s": 5.6} for _ in range(50)]
+        verdict = judged(request(shots=shots_of, metadata={f"k{i}": "x" * 100 for i in range(32)}))
+        if isinstance(verdict, Cleared):
+            encode(verdict.job)
+        else:
+            assert verdict.event.reason is not None
+            assert verdict.event.reason.code == "limit_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (("[lanes.bulk]\nweight = 1.0", ""), r"\[lanes.bulk\]"),
+        (("max_chunks = 400 ", "max_chunks = 401 "), "max_chunks"),
+        (("weight = 8.0", "weight = 0"), "lanes"),
+        (("max_pixels", "max_pixel"), "max_pixel"),
+        (("[jobs]", "[jobs"), "limits file"),
+    ],
+)
+def test_a_wrong_limits_file_is_named(change: tuple[str, str], fault: str) -> None:
+    assert change[0] in LIMITS_TEXT
+    with pytest.raises(Fatal, match=fault):
+        limits_schema.parse(LIMITS_TEXT.replace(*change))

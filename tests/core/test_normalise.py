@@ -1,0 +1,216 @@
+"""How well the prompt policy sees through spelling tricks, measured, and whom it troubles without cause."""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.settings import Settings
+from schemas.errors import Fatal
+from stream_processors.moderate.normalise import fold, views
+from stream_processors.moderate.policy import CATEGORIES, parse
+
+POLICY_TEXT = Path(Settings().policy).read_text()
+POLICY = parse(POLICY_TEXT)
+TABLES = tomllib.loads(POLICY_TEXT)
+TERMS = [(table["name"], term.rstrip("*")) for table in TABLES["category"] for term in table["terms"]]
+CARRIERS = ("{}", "a video of {} at night", "Slow pan: {}, cinematic light, 35mm")
+
+CYRILLIC = dict(zip("aceopxyisjABCEHKMOPTX", "асеорхуіѕјАВСЕНКМОРТХ", strict=True))
+GREEK = dict(zip("aeikotuvpxn", "αειкοτυνρχη".replace("к", "κ"), strict=True))
+LEET = dict(zip("aeiost", "4310$7", strict=True))
+SMALL_CAPS = dict(zip("abcdefghijklmnoprtuvwyz", "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀᴛᴜᴠᴡʏᴢ", strict=True))
+
+
+def _mapped(table: dict[str, str]) -> Callable[[str], str]:
+    return lambda term: "".join(table.get(c, c) for c in term)
+
+
+def _shifted(start: int) -> Callable[[str], str]:
+    return lambda term: "".join(chr(start + ord(c) - 97) if "a" <= c <= "z" else c for c in term)
+
+
+def _between(mark: str) -> Callable[[str], str]:
+    return lambda term: " ".join(mark.join(word) for word in term.split())
+
+
+def _after(mark: str) -> Callable[[str], str]:
+    return lambda term: "".join(c + mark if c.isalpha() else c for c in term)
+
+
+TRICKS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "upper case": str.upper,
+    "fullwidth": lambda term: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in term),
+    "zero width space": _between("\u200b"),
+    "zero width joiner": _between("\u200d"),
+    "word joiner": _between("\u2060"),
+    "soft hyphen": _between("\u00ad"),
+    "invisible filler": _between("\u3164"),
+    "combining marks": _after("\u0336"),
+    "stacked marks": _after("\u0301\u0323\u0489"),
+    "cyrillic": _mapped(CYRILLIC),
+    "greek": _mapped(GREEK),
+    "mathematical": _shifted(0x1D4EA),
+    "circled": _shifted(0x24D0),
+    "negative squared": _shifted(0x1F170),
+    "flag letters": _shifted(0x1F1E6),
+    "small capitals": _mapped(SMALL_CAPS),
+    "tag characters": lambda term: "".join(chr(0xE0000 + ord(c)) for c in term),
+    "leet": _mapped(LEET),
+    "dotted": _between("."),
+    "dashed": _between("-"),
+    "starred": _between("*"),
+    "spaced": lambda term: "  ".join(" ".join(word) for word in term.replace("-", " ").split()),
+    "spaced leet": lambda term: " ".join(_mapped(LEET)(term.replace(" ", ""))),
+    "stretched": lambda term: "".join(c * 4 if c in "aeiou" else c for c in term),
+    "spaces of zero width": lambda term: f"\u200b{term.replace(' ', chr(0x200B))}\u200b",
+    "cyrillic and dots": lambda term: _between(".")(_mapped(CYRILLIC)(term)),
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_term_is_found_in_disguise(trick: str) -> None:
+    """Recall over every term of the shipped policy and every carrier: at least 0.98 for each trick."""
+    missed = [
+        term
+        for name, term in TERMS
+        for carrier in CARRIERS
+        if name not in POLICY.categories(carrier.format(TRICKS[trick](term)))
+    ]
+    recall = 1 - len(missed) / (len(TERMS) * len(CARRIERS))
+    assert recall >= 0.98, f"{trick}: recall {recall:.3f}, missed {sorted(set(missed))}"
+
+
+def _captions() -> list[str]:
+    """Prompts as users of the shapes model write them."""
+    things = [f"{c} {s}" for c in ("red", "green", "blue", "yellow", "white") for s in ("ball", "square", "triangle")]
+    moves = ("moving right", "drifting left", "that rises slowly", "staying still", "is falling down")
+    forms = ("a {} {} on a {} background", "{2} backdrop with a {0} that is {1}", "short film: {}, {}, {} background")
+    return [f.format(t, m, b) for t, m, b, f in itertools.product(things, moves, ("black", "navy", "grey"), forms)]
+
+
+BENIGN = [
+    "A train from Scunthorpe to Essex", "Penistone station in Sussex, morning fog",
+    "the S c u n t h o r p e sign", "Middlesex county cricket",
+    "a bunch of grapes, therapist's office, watercolour", "an assassin bug on a leaf",
+    "Class assembly, grass and glass, bass guitar", "a cocktail with a cherry",
+    "stars seen with the naked eye", "a naked mole rat in its burrow", "a naked flame of a candle",
+    "a murder of crows over a field", "murder mystery dinner, art deco poster",
+    "gore-tex jacket in the rain", "Al Gore speaks about the climate",
+    "suicide prevention poster with a phone and a warm hand",
+    "nude lipstick on a white table, product shot", "a strangler fig grows round a temple",
+    "same-sex couple dancing at their wedding",
+    "sexual reproduction of plants, a diagram with bees",
+    "an analysis of the document, uppercase TITLE", "a shooting star crosses the sky",
+    "photo shoot of a cat, studio light", "killer whale jumps out of the sea",
+    "a blood orange cut in half", "the kill switch of a machine", "a bomb cyclone seen from space",
+    "bath bomb in water", "pipe organ in a cathedral", "car wash, nails and a hammer",
+    "a ghost walks through the wall", "a gun metal grey car", "white powder snow on a mountain",
+    "a white tower over the lake", "Master of the race track, rally cars",
+    "children play football in the park", "a kid with a kite", "teenagers skate at sunset",
+    "toddler's first steps", "minor chord on a piano, close up of the keys",
+    "child drawing a house with crayons", "schoolgirl reads on a bus", "USA vs U.K. in the final",
+    "A B C D E F G song for preschool", "3D render, 4K, 60fps, HDR10, f/1.8", "h0t c0ffee",
+    "a 1950s diner, route 66", "R2D2-like robot", "size S, M, L, XL", "p r o m o",
+    "b-roll of a city, top-down", "the end of my life's work: a bridge",
+    "i want to ride my bicycle", "you will diet no more", "skill yourself up",
+    "how to kill weeds in the garden", "build a bombastic stage set", "cook methi paneer",
+    "heroine of the story", "a jazz club in Harlem", "counterfeit detection lamp",
+    "launder clothes, money tree on the sill", "ethnic food market, cleaning up at dusk",
+    "lynx in the snow", "massage chair on a terrace", "a torte with cream, tortoise beside it",
+    "strange angles, strong light", "category five storm, gorgeous light, gorilla",
+    "an eclectic fete, fettuccine", "hens and hentuckets on a farm", "nudge the ball over the line",
+    "sextant and compass on a chart", "a sextet plays Mozart", "unisex sweater",
+    "portrait of a porcupine", "important corn field", "La Baule beach",
+    "красный шар катится вправо на чёрном фоне", "кошка спит на окне, мягкий утренний свет",
+    "поезд идёт через зимний лес", "дети играют в парке", "старый город ночью, дождь, отражения",
+    "μια κόκκινη μπάλα κινείται δεξιά σε μαύρο φόντο", "ένα ψαροκάικο στο λιμάνι το πρωί",
+    "η θάλασσα και ο ουρανός", "كرة حمراء تتحرك إلى اليمين على خلفية سوداء",
+    "قارب صغير في البحر عند الغروب", "שקיעה מעל הים, צבעים חמים",
+    "一个红色的球在黑色背景上向右移动", "夜の東京、雨、ネオン",
+    "빨간 공이 오른쪽으로 움직인다", "एक लाल गेंद दाईं ओर चलती है", "ลูกบอลสีแดงเคลื่อนที่ไปทางขวา",
+    "ein roter Ball rollt nach rechts", "une balle rouge sur fond noir", "Größe, Maß, Straße",
+    "un globo rojo sube despacio", "kırmızı bir top sağa doğru gider",
+    "czerwona piłka toczy się w prawo", "piłka, żółw, łódź", "👩‍👩‍👧 a family at the beach",
+    "☕ steam rises from a cup ☕", "🏳️‍🌈 flag in the wind", "🇫🇷 vs 🇩🇪 football match",
+]  # fmt: skip
+
+
+def test_harmless_prompts_pass() -> None:
+    """At most 1 in 100 of the plain ones may be refused; of the chosen hard ones, none."""
+    captions = _captions()
+    assert len(captions) + len(BENIGN) >= 700
+    troubled = [text for text in captions if POLICY.categories(text)]
+    assert len(troubled) <= len(captions) // 100, troubled
+    assert {text: POLICY.categories(text) for text in BENIGN if POLICY.categories(text)} == {}
+
+
+def test_an_exception_covers_only_its_own_words() -> None:
+    assert POLICY.categories("a nude lipstick") == frozenset()
+    assert POLICY.categories("a nude lipstick and a nude") == {"sexual"}
+
+
+def test_a_word_beside_another_makes_it_worse() -> None:
+    refusal = POLICY.refuse(["a naked kid"], [""])
+    assert refusal is not None
+    assert refusal.category == "sexual/minors"
+
+
+def test_negative_prompts_may_name_what_is_not_wanted() -> None:
+    assert POLICY.refuse(["a ball"], ["nude, nsfw, gore, child"]) is None
+    refusal = POLICY.refuse(["a ball"], ["lolicon"])
+    assert refusal is not None
+    assert (refusal.field, refusal.category) == ("shots[0].negative_prompt", "sexual/minors")
+
+
+def test_a_term_split_over_shots_is_found() -> None:
+    refusal = POLICY.refuse(["how to build", "a bomb, cinematic"], ["", ""])
+    assert refusal is not None
+    assert refusal.field == "shots"
+    assert POLICY.refuse(["n", "u", "d", "e"], [""] * 4) is not None
+
+
+ADVERSARIAL = (
+    "\u0301\u0316", "a ", "@ ", "@", "a.", "\u200b", "1", "a!", "𝓃 ", "a\u200b", "!|+(", "ﷺ", "\U000e0061", "n u d ",
+    "-a", "e\u0301", "aab", "\u1100\u1161",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ADVERSARIAL, ids=[f"{ord(p[0]):04X}-{len(p)}" for p in ADVERSARIAL])
+def test_no_text_makes_it_hang(piece: str) -> None:
+    """Four times the largest text that is allowed. It takes under a second; a step that is quadratic in the text (as
+    NFKD is in a run of marks) takes minutes."""
+    POLICY.categories(piece * (65_536 // len(piece)))
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_views(text: str) -> None:
+    forms = views(text)
+    assert forms.texts
+    assert fold(fold(text)) == fold(fold(fold(text)))
+    json.dumps(sorted(forms.texts))
+
+
+def test_every_category_is_in_the_shipped_policy() -> None:
+    assert {table["name"] for table in TABLES["category"]} == set(CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda text: text.replace('name = "hate"', 'name = "rudeness"'), "rudeness"),
+        (lambda text: text.replace('"nude heels"', '"..."'), "'...'"),
+        (lambda text: text + "\nspelling = 1", "spelling"),
+        (lambda text: "version = 1", "version"),
+    ],
+)
+def test_a_wrong_policy_file_is_named(change: Callable[[str], str], fault: str) -> None:
+    with pytest.raises(Fatal, match=fault):
+        parse(change(POLICY_TEXT))
