@@ -1,0 +1,50 @@
+# Thin targets; what they run can be run by hand as well. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+ARGS ?=
+
+.PHONY: help setup demo test lint types bench model model-eval lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: $(STAMP) ## make .venv from hash-pinned requirements, fetch Kafka
+
+$(STAMP): requirements.txt ops/requirements-setup.txt pyproject.toml
+	@sh ops/setup.sh "$(PYTHON)" $(VENV)
+	@touch $(STAMP)
+
+demo: setup ## run the whole pipeline on examples/jobs.jsonl; videos land in out/
+	@$(BIN)/reelbus demo $(ARGS)
+
+test: setup ## run all tests on a real broker (ARGS="tests/core -k name" for some)
+	@if command -v go >/dev/null; then $(BIN)/python -m ops.storage.local_s3; \
+	else echo "no go: tests on versitygw are left out" >&2; fi
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff and the rules of who may import whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+bench: setup ## all benches, one table each (reelbus bench NAME --json for one)
+	@$(BIN)/reelbus bench overhead $(ARGS)
+	@$(BIN)/reelbus bench mux $(ARGS)
+
+model: setup ## train the tiny model again into out/model (about an hour)
+	@$(BIN)/python -m gpu_consumers.models.shapes.train --out out/model $(ARGS)
+
+model-eval: setup ## how well the tiny model follows unseen prompts
+	@$(BIN)/python -m gpu_consumers.models.shapes.evaluate $(ARGS)
+
+lock: setup ## pin what pyproject.toml asks for, by hash, into requirements.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --no-header --quiet -o requirements.txt
+
+clean: ## remove what runs left (out/, .reelbus/, caches); .venv and Kafka's jars stay
+	@rm -rf out .reelbus .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

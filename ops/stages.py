@@ -1,0 +1,107 @@
+"""The pipeline as data: nine stages, what they read and write. The supervisor, the CLI and tests read this table."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from ops.settings import Settings
+from schemas import topics
+from schemas.topics import Topic
+
+Engine = Literal["faust", "confluent-kafka"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage.
+
+    entry:      "module:function"; a string, so that this table imports no torch. The function takes Settings and
+                returns when SIGTERM or SIGINT came.
+    reads:      topics it consumes, its own state topics among them
+    writes:     topics it produces
+    processes:  how many run on one machine unless told otherwise
+    needs_pool: it serves one pool (`--pool`, `--device`)
+    """
+
+    name: str
+    entry: str
+    engine: Engine
+    reads: tuple[Topic, ...]
+    writes: tuple[Topic, ...]
+    processes: int = 1
+    needs_pool: bool = False
+
+
+_STAGES = (
+    Stage(
+        "moderate", "stream_processors.moderate.shell:main", "faust",
+        reads=(*topics.JOBS_REQUESTED.values(),),
+        writes=(*topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS),
+    ),
+    Stage(
+        "split", "stream_processors.split.shell:main", "faust",
+        reads=(*topics.JOBS_CLEARED.values(),),
+        writes=(*topics.PLANS_DRAFTED.values(), topics.JOBS_EVENTS),
+    ),
+    Stage(
+        "prioritise", "stream_processors.prioritise.shell:main", "faust",
+        reads=(*topics.PLANS_DRAFTED.values(),),
+        writes=(*topics.PLANS_READY.values(), topics.JOBS_EVENTS),
+    ),
+    Stage(
+        "dispatch", "stream_processors.dispatch.shell:main", "confluent-kafka",
+        reads=(
+            *topics.PLANS_READY.values(), topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL, topics.WORKERS_STATE,
+            topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
+        ),
+        writes=(
+            *topics.CHUNKS.values(), topics.MUX_TASKS, topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
+            topics.JOBS_EVENTS,
+        ),
+    ),
+    Stage(
+        "render", "gpu_consumers.render.shell:main", "confluent-kafka",
+        reads=(*topics.CHUNKS.values(),),
+        writes=(topics.CHUNKS_RENDERED, topics.WORKERS_STATE),
+        needs_pool=True,
+    ),
+    Stage(
+        "inspect", "stream_processors.inspect.shell:main", "confluent-kafka",
+        reads=(topics.CHUNKS_RENDERED,),
+        writes=(topics.CHUNKS_INSPECTED,),
+    ),
+    Stage(
+        "mux", "stream_processors.mux.shell:main", "confluent-kafka",
+        reads=(topics.MUX_TASKS,),
+        writes=(topics.JOBS_EVENTS, topics.JOBS_CONTROL),
+    ),
+    Stage(
+        "track", "stream_processors.track.shell:main", "confluent-kafka",
+        reads=(topics.JOBS_EVENTS, topics.JOBS_STATE),
+        writes=(topics.JOBS_STATE, topics.JOBS_FINISHED, topics.USAGE_METERED),
+    ),
+    Stage(
+        "notify", "stream_processors.notify.shell:main", "confluent-kafka",
+        reads=(topics.JOBS_FINISHED, *topics.JOBS_FINISHED_RETRY.values()),
+        writes=(*topics.JOBS_FINISHED_RETRY.values(), topics.NOTIFY_LOG),
+    ),
+)  # fmt: skip
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
+"""By name, in the order of data flow."""
+
+FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, topics.WORKERS_STATE)
+"""Topics by which a later stage answers dispatch. Without them data flows one way."""
+WRITTEN_OUTSIDE: tuple[Topic, ...] = (*topics.JOBS_REQUESTED.values(), topics.JOBS_CONTROL)
+"""Topics that producers and the command line write."""
+READ_OUTSIDE: tuple[Topic, ...] = (
+    topics.JOBS_STATE, topics.JOBS_FINISHED, topics.USAGE_METERED, topics.NOTIFY_LOG, topics.JOBS_EVENTS,
+)  # fmt: skip
+"""Topics meant for users' own consumers."""
+
+
+def load(entry: str) -> Callable[[Settings], None]:
+    """Import the function that runs a stage."""
+    module, _, function = entry.partition(":")
+    return cast(Callable[[Settings], None], getattr(importlib.import_module(module), function))

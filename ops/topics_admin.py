@@ -1,0 +1,223 @@
+"""Brings the cluster's topics in line with the table in schemas/topics.py: first a plan, then its changes."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewPartitions,
+    NewTopic,
+)
+
+from ops.bus import clients
+from ops.settings import Settings
+from schemas.errors import Transient
+from schemas.topics import DAY_MS, JOBS_EVENTS, LIVE_TOPICS, DeadLetters, Topic
+
+TIMEOUT_S = 30.0
+DEAD_LETTER_RETENTION_MS = 30 * DAY_MS
+SEGMENT_MS = DAY_MS // 24
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A topic as the table wants it. fixed: its partition count may not change once there are records."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A topic as the cluster has it."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference.
+
+    create, add-partitions, set-config: `apply` makes them
+    refused: cannot be changed safely; detail says why and what to do
+    unknown: a topic under our prefix that the table does not have; reported only
+    """
+
+    topic: str
+    action: Literal["create", "add-partitions", "set-config", "refused", "unknown"]
+    detail: str
+    partitions: int = 0
+    replication: int = 0
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def wanted(prefix: str, topics: Iterable[Topic] = LIVE_TOPICS, replication: int = 1) -> list[Wanted]:
+    """Live topics and the dead letters of those that carry a typed record."""
+    both: list[Wanted] = []
+    for topic in topics:
+        # track folds the events of a partition into the state of the same partition.
+        fixed = topic.compacted or topic == JOBS_EVENTS
+        both.append(Wanted(topic.name(prefix), topic.partitions, _config(topic, replication), fixed))
+        if topic.record is not None:
+            dead = {**_deleted_after(DEAD_LETTER_RETENTION_MS), **_durable(replication)}
+            both.append(Wanted(DeadLetters(topic).name(prefix), 1, dead))
+    return both
+
+
+def _config(topic: Topic, replication: int) -> dict[str, str]:
+    if topic.retention_ms is None:
+        # State is small and rewritten all the time: compact early, or a restart reads every old row.
+        config = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(SEGMENT_MS)}
+    else:
+        config = _deleted_after(topic.retention_ms)
+    if topic.entity.startswith("jobs.requested."):
+        # Deadlines and waiting times count from the broker's clock, not from that of whoever asks.
+        config["message.timestamp.type"] = "LogAppendTime"
+    return {**config, **_durable(replication)}
+
+
+def _deleted_after(retention_ms: int) -> dict[str, str]:
+    # Only closed segments are deleted, so a segment is closed well before its records expire.
+    segment_ms = min(DAY_MS, max(retention_ms // 4, 600_000))
+    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "segment.ms": str(segment_ms)}
+
+
+def _durable(replication: int) -> dict[str, str]:
+    return {"min.insync.replicas": "2"} if replication >= 3 else {}
+
+
+def compare(
+    wanted: Sequence[Wanted], found: Mapping[str, Found], known: Iterable[str], replication: int
+) -> list[Change]:
+    """The changes that lead from what is found to what is wanted. Pure.
+
+    found: topics of the cluster under our prefix
+    known: names of the whole table, also where `wanted` is a part of it
+    """
+    changes: list[Change] = []
+    for want in wanted:
+        have = found.get(want.name)
+        if have is None:
+            detail = f"{want.partitions} partitions, replication {replication}, {_shown(want.config)}"
+            changes.append(Change(want.name, "create", detail, want.partitions, replication, want.config))
+            continue
+        changes.extend(_partition_change(want, have))
+        drift = {key: value for key, value in want.config.items() if have.config.get(key) != value}
+        if drift:
+            old = ", ".join(f"{key}={have.config.get(key, '')}" for key in sorted(drift))
+            changes.append(Change(want.name, "set-config", f"{_shown(drift)} (is {old})", config=drift))
+    extra = sorted(found.keys() - set(known))
+    return changes + [Change(name, "unknown", "not in the table of topics; left alone") for name in extra]
+
+
+def _partition_change(want: Wanted, have: Found) -> list[Change]:
+    if want.fixed and have.partitions != want.partitions:
+        detail = (
+            f"has {have.partitions} partitions, the table says {want.partitions}: with another count keys move to "
+            "other partitions and leave their state behind. Drain the pipeline, then delete and create the topic, "
+            "or start under a new prefix"
+        )
+        return [Change(want.name, "refused", detail)]
+    if have.partitions < want.partitions:
+        detail = f"{have.partitions} -> {want.partitions} partitions"
+        return [Change(want.name, "add-partitions", detail, want.partitions)]
+    return []  # more than the table says is an operator's choice, and cannot be undone
+
+
+def _shown(config: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(config.items()))
+
+
+def plan(settings: Settings, *, replication: int | None = None, topics: Sequence[Topic] = LIVE_TOPICS) -> list[Change]:
+    """Compare the cluster with the table.
+
+    replication: factor for topics to create; default the number of brokers, at most 3
+    topics:      a part of the table
+    Raises Transient when the cluster does not answer.
+    """
+    admin = clients.admin(settings)
+    try:
+        cluster = admin.list_topics(timeout=TIMEOUT_S)
+        factor = replication or min(3, len(cluster.brokers))
+        ours = (f"{settings.prefix}.", f"dlq.{settings.prefix}.")
+        partitions = {name: len(t.partitions) for name, t in cluster.topics.items() if name.startswith(ours)}
+        names = wanted(settings.prefix, topics, factor)
+        configs = _configs(admin, [want.name for want in names if want.name in partitions])
+    except KafkaException as exc:
+        raise Transient(f"cannot read topics of {settings.bootstrap_servers}: {exc.args[0].str()}") from None
+    found = {name: Found(count, configs.get(name, {})) for name, count in partitions.items()}
+    known = [want.name for want in wanted(settings.prefix)]
+    return compare(names, found, known, factor)
+
+
+def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    answers = admin.describe_configs(resources, request_timeout=TIMEOUT_S)
+    return {
+        resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
+        for resource, answer in answers.items()
+    }
+
+
+def apply(settings: Settings, changes: Iterable[Change]) -> None:
+    """Make the changes of a plan, all of one kind in one request; returns when every new topic can be used.
+
+    Making them twice, or side by side with another process, does no harm. Raises Transient that names the topic.
+    """
+    admin = clients.admin(settings)
+    todo = list(changes)
+    create = [
+        NewTopic(c.topic, c.partitions, c.replication, config=dict(c.config)) for c in todo if c.action == "create"
+    ]
+    grow = [NewPartitions(c.topic, c.partitions) for c in todo if c.action == "add-partitions"]
+    alter = [_alteration(c) for c in todo if c.action == "set-config"]
+    if create:
+        _settle(admin.create_topics(create), KafkaError.TOPIC_ALREADY_EXISTS)
+    if grow:
+        _settle(admin.create_partitions(grow), KafkaError.INVALID_PARTITIONS)
+    if alter:
+        _settle({r.name: f for r, f in admin.incremental_alter_configs(alter).items()})
+    _await_visible(admin, {topic.topic for topic in create})
+
+
+def _alteration(change: Change) -> ConfigResource:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, change.topic)
+    for key, value in change.config.items():
+        resource.add_incremental_config(
+            ConfigEntry(key, value, ConfigSource.DYNAMIC_TOPIC_CONFIG, incremental_operation=AlterConfigOpType.SET)
+        )
+    return resource
+
+
+def _settle(answers: Mapping[str, "Future[None]"], *harmless: int) -> None:
+    for name, answer in answers.items():
+        try:
+            answer.result()
+        except KafkaException as exc:
+            if exc.args[0].code() not in harmless:
+                raise Transient(f"topic {name}: {exc.args[0].str()}") from None
+
+
+def _await_visible(admin: AdminClient, names: set[str]) -> None:
+    """A broker learns of a topic a moment after the controller has created it.
+
+    librdkafka's operation_timeout waits for the same, but looks once a second (measured: 1.2 s instead of 0.2 s).
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while names and not names <= admin.list_topics(timeout=TIMEOUT_S).topics.keys():
+        if time.monotonic() > deadline:
+            raise Transient(f"topics are created but not visible after {TIMEOUT_S:.0f} s: {', '.join(sorted(names))}")
+        time.sleep(0.02)

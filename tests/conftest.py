@@ -1,0 +1,75 @@
+"""What tests share: one real broker for the whole run, settings of their own for every test.
+
+`broker` starts Apache Kafka once, on a free port, in a temporary directory. `settings` gives each test topics, groups
+and transactional ids of its own by a random prefix, so tests need not clean up and may run in any order.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops import topics_admin
+from ops.settings import Settings
+from schemas.topics import LIVE_TOPICS, Topic
+
+if TYPE_CHECKING:
+    from ops.local.kafka import LocalKafka
+
+MakeSettings = Callable[..., Settings]
+
+
+def unavailable(reason: str) -> None:
+    """Skip on a laptop, fail in CI: a test that silently never ran there would prove nothing."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> str:
+    """Class path of the local broker."""
+    from ops.local.jars import fetch_jars
+    from schemas.errors import Fatal
+
+    try:
+        return fetch_jars()
+    except Fatal as exc:
+        unavailable(f"no local Kafka: {exc}")
+        raise
+
+
+@pytest.fixture(scope="session")
+def broker(kafka_jars: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["LocalKafka"]:
+    """The broker that all tests of the run share; clients connect to `broker.bootstrap_servers`."""
+    from ops.local.kafka import LocalKafka
+
+    with LocalKafka(tmp_path_factory.mktemp("kafka"), "auto") as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def bare_settings(tmp_path: Path) -> Settings:
+    """Settings with a prefix, store and data directory of their own; no broker."""
+    return Settings(prefix=f"t{secrets.token_hex(4)}", store=str(tmp_path / "store"), data_dir=str(tmp_path / "data"))
+
+
+@pytest.fixture
+def make_settings(broker: "LocalKafka", bare_settings: Settings) -> MakeSettings:
+    """`make_settings(topics=(...), **changes)`: settings on the real broker with only the named topics created."""
+
+    def make(topics: Sequence[Topic] = LIVE_TOPICS, **changes: object) -> Settings:
+        made = bare_settings.replace(bootstrap_servers=broker.bootstrap_servers, **changes)
+        topics_admin.apply(made, topics_admin.plan(made, topics=topics))
+        return made
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Settings on the real broker with all topics created (0.3 s)."""
+    return make_settings()
