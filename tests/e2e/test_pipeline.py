@@ -44,7 +44,7 @@ guidance = 1.0
 chunk_cost_s = 0.3
 chunk_codec = "ffv1"
 """
-OUTPUT = Output(width_px=128, height_px=128, fps=24)
+OUTPUT = Output(width_px=256, height_px=256, fps=24)
 JOBS = 30
 FINISH_S = 240.0
 
@@ -97,7 +97,7 @@ def run(broker, tmp_path_factory):
     registry = folder / "registry.toml"
     registry.write_text(REGISTRY)
     settings = Settings(
-        bootstrap_servers=broker,
+        bootstrap_servers=broker.bootstrap_servers,
         prefix="pipeline",
         store=str(folder / "store"),
         data_dir=str(folder),
