@@ -1,0 +1,33 @@
+"""Running a stage, or any entry of that kind, as a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ops.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def running(settings: Settings, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m argv...` with these settings; killed at the end if it still runs. Its log: data_dir/<pid>.log."""
+    folder = Path(settings.data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{argv[-1]}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *argv],
+            cwd=ROOT,
+            env={**os.environ, **settings.environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
