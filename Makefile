@@ -36,8 +36,8 @@ bench: setup ## all benches, one table each (reelbus bench NAME --json for one)
 	@$(BIN)/reelbus bench overhead $(ARGS)
 	@$(BIN)/reelbus bench mux $(ARGS)
 
-model: setup ## train the tiny model again into out/model (about an hour)
-	@$(BIN)/python -m gpu_consumers.models.shapes.train --out out/model $(ARGS)
+model: setup ## train the tiny model again into out/shapes (about an hour)
+	@$(BIN)/python -m gpu_consumers.models.shapes.train --out out/shapes $(ARGS)
 
 model-eval: setup ## how well the tiny model follows unseen prompts
 	@$(BIN)/python -m gpu_consumers.models.shapes.evaluate $(ARGS)

@@ -39,6 +39,7 @@ class StageStatus:
 class _Child:
     name: str
     stage: str
+    number: int
     log: Path
     process: subprocess.Popen[bytes] | None = None
     state: Literal["running", "waiting", "stopped"] = "stopped"
@@ -49,6 +50,11 @@ class _Child:
     restarts: int = 0
     crashes: int = 0
     last_exit: int | None = None
+
+
+def _child(stage: str, number: int, logs: Path) -> _Child:
+    name = stage if number == 1 else f"{stage}-{number}"
+    return _Child(name, stage, number, logs / f"{name}.log")
 
 
 def stage_command(stage: str) -> list[str]:
@@ -77,8 +83,8 @@ class Supervisor:
         report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         data_dir = Path(settings.data_dir).resolve()
-        names = [(stage if n == 1 else f"{stage}-{n}", stage) for stage, count in stages for n in range(1, count + 1)]
-        self._children = [_Child(name, stage, data_dir / "logs" / f"{name}.log") for name, stage in names]
+        names = [(stage, n) for stage, count in stages for n in range(1, count + 1)]
+        self._children = [_child(stage, n, data_dir / "logs") for stage, n in names]
         self._settings = settings
         self._kafka_file = data_dir / "kafka-client.properties"
         self._command = command
@@ -168,6 +174,9 @@ class Supervisor:
 
     def _spawn(self, child: _Child, environment: Mapping[str, str], now: float) -> None:
         child.restarts += child.last_exit is not None
+        if child.number > 1:
+            # The name is also the slot of its transactions: two with the same one would fence each other.
+            environment = {**environment, PREFIX + "WORKER_ID": child.name}
         child.process = children.spawn(self._command(child.stage), child.log, environment)
         child.log_position = child.log.stat().st_size
         child.state, child.since, child.started_s = "running", time.time(), now

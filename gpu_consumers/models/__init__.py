@@ -1,0 +1,1 @@
+"""The model registry file and the project's own models."""
