@@ -1,0 +1,89 @@
+"""Broker, topics and stages on this machine, as one context: what `up` and `demo` share."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.local.supervisor import Supervisor
+from ops.settings import Settings
+from ops.stages import STAGES
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running pipeline."""
+
+    settings: Settings
+    """With the broker that is really used."""
+    supervisor: Supervisor
+    local_broker: bool
+
+
+def interrupt_once() -> None:
+    """From now on SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt once; later ones do not disturb the clean-up."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def handle(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, handle)
+
+
+@contextmanager
+def stack(settings: Settings, *, local_port: int | None, workers: int, say: Say) -> Iterator[Stack]:
+    """Start everything, stop everything at the end, whatever ends it. Call from the main thread.
+
+    local_port: port of a broker to start here (0: any free one); None uses settings.bootstrap_servers
+    workers:    render workers
+    say:        told what happens, one line at a time
+    """
+    data_dir = Path(settings.data_dir).resolve()
+    with ExitStack() as cleanup:
+        cleanup.callback(say, "stopped")
+        if local_port is not None:
+            settings = settings.replace(bootstrap_servers=_start_broker(data_dir, local_port, cleanup, say))
+        _apply_topics(settings, say)
+        counts = [(stage.name, workers if stage.needs_pool else stage.processes) for stage in STAGES.values()]
+        supervisor = Supervisor(counts, settings, report=say)
+        cleanup.callback(supervisor.stop)
+        cleanup.callback(say, "stopping the stages")
+        supervisor.start()
+        say(f"started {len(STAGES)} stages, {workers} of render; logs in {_short(data_dir / 'logs')}")
+        yield Stack(settings, supervisor, local_port is not None)
+
+
+def _start_broker(data_dir: Path, port: int, cleanup: ExitStack, say: Say) -> str:
+    from ops.local.kafka import LocalKafka
+
+    say("starting Kafka")
+    broker = LocalKafka(data_dir, port).start()
+    cleanup.callback(broker.stop)
+    cleanup.callback(say, "stopping Kafka")
+    say(f"Kafka answers at {broker.bootstrap_servers}; its data is in {_short(data_dir)}")
+    return broker.bootstrap_servers
+
+
+def _apply_topics(settings: Settings, say: Say) -> None:
+    from ops import topics_admin
+
+    changes = topics_admin.plan(settings)
+    topics_admin.apply(settings, changes)
+    for change in changes:
+        if change.action == "refused":
+            say(f"warning: topic {change.topic} {change.detail}")
+    made = sum(change.action not in ("refused", "unknown") for change in changes)
+    say(f"topics are ready, {made} of them created or changed" if made else "topics are ready")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,1 @@
+"""How the state of jobs and workers looks to a person. Pure: records in, text and rich renderables out."""

@@ -1,0 +1,134 @@
+"""From what a user wrote to valid requests. Pure: ids come from the caller."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from schemas.codec import decode
+from schemas.errors import InvalidMessage
+from schemas.events import JobRequest, Lane, Output, Shot
+from schemas.ids import job_key
+
+DEFAULT_TENANT = "default"
+_AT = re.compile(r"^(?P<fault>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+
+
+def one_shot(
+    prompt: str,
+    *,
+    duration_s: float,
+    job_id: str = "",
+    tenant: str = DEFAULT_TENANT,
+    lane: Lane = "standard",
+    model: str = "shapes",
+    negative_prompt: str = "",
+    seed: int | None = None,
+    output: Output | None = None,
+) -> JobRequest:
+    """A storyboard of one shot. Without `job_id` the client makes one when it submits.
+
+    Limits are those of `schemas.events`; they are checked by `checked`, not here.
+    """
+    shot = Shot(prompt=prompt, duration_s=duration_s, negative_prompt=negative_prompt, seed=seed)
+    return JobRequest(job_id=job_id, tenant=tenant, lane=lane, model=model, shots=(shot,), output=output or Output())
+
+
+def checked(request: JobRequest | Mapping[str, Any], new_id: Callable[[], str]) -> JobRequest:
+    """The request after the same strict decoding as in the pipeline, with a job id when it had none.
+
+    Raises InvalidMessage that names the field, what it is, and what would be right.
+    """
+    plain = msgspec.to_builtins(request)
+    if not plain.get("job_id"):
+        plain = {**plain, "job_id": new_id()}
+    try:
+        return decode(JobRequest, msgspec.json.encode(plain))
+    except InvalidMessage as exc:
+        raise InvalidMessage(explained(str(exc), plain)) from None
+
+
+def explained(message: str, plain: object) -> str:
+    """A decoder's message with the field first and the value it had: ``output.width_px is 3: Expected `int` >= 64``."""
+    fault = message.partition(": ")[2] or message
+    found = _AT.match(fault)
+    if found is None:
+        return fault
+    path = found["path"]
+    return f"{path}{_value(plain, path)}: {found['fault']}"
+
+
+def _value(plain: object, path: str) -> str:
+    """' is <value>' for a short plain value at `path`, else ''."""
+    here: Any = plain
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        try:
+            here = here[int(index)] if index else here[name]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    if isinstance(here, dict | list):
+        return ""
+    text = msgspec.json.encode(here).decode()
+    return f" is {text}" if len(text) <= 60 else f" is {text[:40]}... ({len(text)} characters)"
+
+
+def read_requests(lines: Iterable[str], new_id: Callable[[], str]) -> Iterator[JobRequest]:
+    """Requests of a JSON document (one object, or a list of them) or of JSON lines, told apart by their first line.
+
+    Lines are read as they are needed, so a file of a million rows is never in memory. Blank lines are skipped.
+    Raises InvalidMessage that names the line or item at fault.
+    """
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    first = next(numbered, None)
+    if first is None:
+        raise InvalidMessage("no request found: the input is empty")
+    if _is_object(first[1]):
+        yield from (_request(line, f"line {number}", new_id) for number, line in _chained(first, numbered))
+        return
+    text = first[1] + "".join(line for _, line in numbered)
+    document = _parsed(text, "the input")
+    if not isinstance(document, list):
+        yield _request(text, "the request", new_id)
+        return
+    for position, item in enumerate(document):
+        yield _request(msgspec.json.encode(item).decode(), f"item {position}", new_id)
+
+
+def _chained(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    yield first
+    yield from rest
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except msgspec.DecodeError:
+        return False
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise InvalidMessage(f"{where}: not JSON: {exc}") from None
+
+
+def _request(text: str, where: str, new_id: Callable[[], str]) -> JobRequest:
+    plain = _parsed(text, where)
+    if not isinstance(plain, dict):
+        raise InvalidMessage(f"{where}: expected a JSON object with a request, got {type(plain).__name__}")
+    try:
+        return checked(plain, new_id)
+    except InvalidMessage as exc:
+        raise InvalidMessage(f"{where}: {exc}") from None
+
+
+def key_of(name: str) -> str:
+    """Job key of what a user types: ``tenant/job_id``, or a job id of the default tenant."""
+    return name if "/" in name else job_key(DEFAULT_TENANT, name)
+
+
+def name_of(job: str) -> str:
+    """What `key_of` accepts for a job key, as short as possible."""
+    return job.removeprefix(f"{DEFAULT_TENANT}/")
