@@ -1,0 +1,1 @@
+"""Benches: each module measures one claim and returns its figures."""

@@ -1,0 +1,74 @@
+"""Chunk files in, finished and checked files out. No store, no Kafka."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.chunks import total_frames
+from schemas.events import Plan
+from stream_processors.mux.check import OutputBroken, check_output
+from stream_processors.mux.core import check_plan
+from stream_processors.mux.encode import Encoder
+from stream_processors.mux.mark import BOOSTS, CONFIDENCE_KEPT, Reading
+from stream_processors.mux.paint import Painter
+from stream_processors.mux.payload import payload_of
+from stream_processors.mux.prefetch import Prefetch
+from stream_processors.mux.sheet import Sampler
+
+VIDEO, THUMBNAIL, CONTACT_SHEET = "video.mp4", "thumbnail.jpg", "contact-sheet.png"
+_AHEAD = 4
+_RING = _AHEAD + 3
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    video: Path
+    thumbnail: Path
+    contact_sheet: Path
+    frames: int
+    mark: Reading
+    """The invisible mark as read back from the finished file."""
+    boost: float
+    """Factor on its strength, 1 unless it did not read back clearly at first."""
+
+
+def assemble(plan: Plan, chunks: Sequence[Path], out_dir: Path, threads: int = 2) -> Assembled:
+    """Make the three files of a job in `out_dir`, which exists. `chunks`: one file per chunk of the plan, in its order.
+
+    threads: of the encoder. The video is made again, with a stronger invisible mark, while the mark does not read back
+    clearly (tiny or very busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
+    Raises PlanBroken, BadChunk (which chunk), or OutputBroken when the finished video is not what was asked for.
+    """
+    check_plan(plan, len(chunks))
+    frames, payload = total_frames(plan.request), payload_of(plan.job)
+    video, thumbnail, contact_sheet = out_dir / VIDEO, out_dir / THUMBNAIL, out_dir / CONTACT_SHEET
+    for boost in BOOSTS:
+        sampler = _encode(plan, chunks, video, payload, boost, threads)
+        with ThreadPoolExecutor(1) as beside:
+            pictures = beside.submit(sampler.write, thumbnail, contact_sheet, payload)
+            reading = check_output(video, plan.request.output, frames)
+        pictures.result()
+        if reading.payload == payload and reading.confidence >= CONFIDENCE_KEPT:
+            break
+    if reading.payload != payload:
+        raise OutputBroken("the invisible mark cannot be read back at any strength")
+    return Assembled(video, thumbnail, contact_sheet, frames, reading, boost)
+
+
+def _encode(plan: Plan, chunks: Sequence[Path], video: Path, payload: str, boost: float, threads: int) -> Sampler:
+    """Paint in one thread, encode in another: libav, OpenCV and numpy's copies work without the interpreter lock."""
+    painter = Painter(plan, chunks, payload, boost, _RING)
+    sampler = Sampler(total_frames(plan.request), plan.request.output, (plan.render.width_px, plan.render.height_px))
+    with (
+        Encoder(video, plan.request.output, plan.job, threads) as encoder,
+        Prefetch(painter.frames(), _AHEAD, painter.done) as finished,
+    ):
+        for number, frame in enumerate(finished):
+            try:
+                encoder.add(frame)
+                sampler.see(number, frame)
+            finally:
+                painter.done(frame)
+        encoder.finish()
+    return sampler

@@ -1,0 +1,141 @@
+"""The stage: fetch chunks, assemble, publish, say so.
+
+Order of effects: thumbnail, contact sheet, video (each If-None-Match), events acknowledged, offset committed. The video
+is the last object, so a job whose video exists needs no work: its event is made again from the store, and a second
+delivery changes nothing.
+"""
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+
+from ops.bus.worker import run
+from ops.settings import Settings
+from ops.storage.open import open_store
+from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
+from ops.storage.transfer import disk_errors
+from schemas.chunks import chunk_keys
+from schemas.codec import decode
+from schemas.errors import InvalidMessage
+from schemas.events import MuxTask, ObjectRef
+from schemas.ids import video_object_key
+from schemas.records import Incoming, Outgoing
+from schemas.topics import MUX_TASKS
+from stream_processors.mux.assemble import CONTACT_SHEET, THUMBNAIL, VIDEO, Assembled, assemble
+from stream_processors.mux.check import OutputBroken
+from stream_processors.mux.chunk_reader import BadChunk, check_chunk
+from stream_processors.mux.core import ChunkFault, PlanBroken, ask_again, check_plan, describe, failed, published
+from stream_processors.mux.scratch import scratch, sweep
+
+log = logging.getLogger(__name__)
+
+_CONTENT_TYPES = {VIDEO: "video/mp4", THUMBNAIL: "image/jpeg", CONTACT_SHEET: "image/png"}
+_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM}
+"""What libav reports when the disk (or memory) is the trouble, not the video: tried again later."""
+_ENCODER_THREADS_MAX = 8
+"""x264 gains little from more at the sizes we make; more videos at a time are more mux processes."""
+
+
+def main(settings: Settings) -> None:
+    """Run until told to stop."""
+    folder = Path(settings.data_dir) / "scratch"
+    if removed := sweep(folder):
+        log.info("mux: removed %d scratch folders of processes that are gone", removed)
+    threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
+    muxer = Muxer(open_store(settings), folder, threads, lambda: time.time_ns() // 1_000_000)
+    run(settings, "mux", [MUX_TASKS], muxer.handle)
+
+
+class Muxer:
+    """Handles one mux task at a time. `now_ms`: wall clock, ms since the epoch; stamps events, decides nothing."""
+
+    def __init__(self, store: Store, folder: Path, threads: int, now_ms: Callable[[], int]) -> None:
+        self._store, self._folder, self._threads, self._now_ms = store, folder, threads, now_ms
+
+    def handle(self, incoming: Incoming) -> Sequence[Outgoing]:
+        """The records that a task leads to. Raises InvalidMessage for one that cannot be understood, Transient when the
+        store or the disk is out of reach."""
+        task = decode(MuxTask, incoming.value)
+        if incoming.key != task.plan.job.encode():
+            raise InvalidMessage(f"key of a mux task must be its job, {task.plan.job!r}")
+        try:
+            check_plan(task.plan, len(task.ready))
+            if (done := self._adopt(task)) is not None:
+                return done
+            return self._make(task)
+        except (PlanBroken, OutputBroken) as exc:
+            log.error("mux: %s cannot be assembled: %s", task.plan.job, exc)
+            return failed(task, str(exc), self._now_ms())
+
+    def _adopt(self, task: MuxTask) -> list[Outgoing] | None:
+        """The video was published before: say so again. None when it, or a side file, is not there."""
+        names = (VIDEO, THUMBNAIL, CONTACT_SHEET)
+        infos = [info for name in names if (info := self._store.head(video_object_key(task.plan.job, name)))]
+        if len(infos) < len(names):
+            return None
+        video, thumbnail, sheet = map(_ref, infos)
+        return published(task, describe(task.plan, video, thumbnail, sheet), self._now_ms())
+
+    def _make(self, task: MuxTask) -> list[Outgoing]:
+        with disk_errors("mux scratch"), scratch(self._folder) as folder:
+            files, faults = self._fetch(task, folder)
+            if faults:
+                return ask_again(task, faults, self._now_ms())
+            try:
+                made = assemble(task.plan, files, folder, self._threads)
+            except BadChunk as exc:
+                return ask_again(task, [self._discard(task, exc.chunk, exc.reason)], self._now_ms())
+            except av.FFmpegError as exc:
+                # What is wrong with a chunk is BadChunk, so this is the output.
+                if exc.errno in _DISK_ERRNOS:
+                    raise OSError(exc.errno, exc.strerror) from exc
+                raise OutputBroken(f"the encoder failed: {exc.strerror}") from exc
+            return self._publish(task, made)
+
+    def _fetch(self, task: MuxTask, folder: Path) -> tuple[list[Path], list[ChunkFault]]:
+        """Every chunk as a local file, and what is wrong with those that cannot be used."""
+        files, faults = [], []
+        size = task.plan.render.width_px, task.plan.render.height_px
+        fetched: dict[str, Path] = {}
+        for index, (key, ready) in enumerate(zip(chunk_keys(task.plan), task.ready, strict=True)):
+            path = fetched.setdefault(key, folder / f"chunk-{index}.mkv")
+            files.append(path)
+            try:
+                info = self._store.fetch(key, path)
+                if info.sha256 != ready.sha256:
+                    faults.append(ChunkFault(index, f"its object is another one than was rendered: {info.sha256}"))
+                    continue
+                check_chunk(index, path, task.plan.chunks[index].frames, size)
+            except ObjectMissing:
+                faults.append(ChunkFault(index, "its object is gone"))
+            except ObjectCorrupt as exc:
+                faults.append(self._discard(task, index, str(exc)))
+            except BadChunk as exc:
+                faults.append(self._discard(task, index, exc.reason))
+        return files, faults
+
+    def _discard(self, task: MuxTask, chunk: int, reason: str) -> ChunkFault:
+        """Delete a chunk object that is of no use, or else the next worker would adopt it instead of rendering."""
+        key = chunk_keys(task.plan)[chunk]
+        log.warning("mux: %s: discarding %s: %s", task.plan.job, key, reason)
+        self._store.delete(key)
+        return ChunkFault(chunk, reason)
+
+    def _publish(self, task: MuxTask, made: Assembled) -> list[Outgoing]:
+        job = task.plan.job
+        refs = {
+            name: _ref(self._store.put(video_object_key(job, name), path, _CONTENT_TYPES[name])[1])
+            for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video))
+        }
+        log.info("mux: %s: %d frames, mark %.1f with boost %.0f", job, made.frames, made.mark.confidence, made.boost)
+        video = describe(task.plan, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])
+        return published(task, video, self._now_ms())
+
+
+def _ref(info: ObjectInfo) -> ObjectRef:
+    return ObjectRef(key=info.key, sha256=info.sha256, size_bytes=info.size_bytes)

@@ -1,0 +1,197 @@
+"""The stage without a broker: a task in, records out, objects in a real directory store."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ops.storage.directory import DirectoryStore
+from ops.verify import verify
+from schemas.chunks import chunk_keys
+from schemas.codec import encode
+from schemas.errors import InvalidMessage
+from schemas.events import Control, JobEvent, MuxTask, Output, Plan, ReadyChunk, Shot, Video
+from schemas.ids import video_object_key
+from schemas.records import Incoming, Outgoing
+from schemas.topics import JOBS_CONTROL, JOBS_EVENTS
+from stream_processors.mux.scratch import scratch, sweep
+from stream_processors.mux.shell import Muxer
+from tests.flow.mux_clips import ball, make_plan, write_chunk
+
+OUTPUT = Output(width_px=320, height_px=180, fps=12)
+NAMES = ("video.mp4", "thumbnail.jpg", "contact-sheet.png")
+
+
+@dataclass
+class Bench:
+    """A muxer, its store and a job of two rendered chunks."""
+
+    folder: Path
+    store: DirectoryStore = field(init=False)
+    plan: Plan = field(init=False)
+    ready: list[ReadyChunk] = field(default_factory=list)
+    clock_ms: int = 1000
+
+    def __post_init__(self) -> None:
+        self.store = DirectoryStore(self.folder / "store")
+        self.plan = make_plan([[6, 4]], OUTPUT, job_id="job-1")
+        for index, key in enumerate(chunk_keys(self.plan)):
+            self.ready.append(self.put_chunk(index, key))
+
+    def put_chunk(self, index: int, key: str, frames: int | None = None, background: int = 200) -> ReadyChunk:
+        path = self.folder / f"rendered-{index}.mkv"
+        write_chunk(path, frames or self.plan.chunks[index].frames, ball(background))
+        _, info = self.store.put(key, path, "video/x-matroska")
+        return ReadyChunk(info.sha256, info.size_bytes)
+
+    def key(self, index: int) -> str:
+        return chunk_keys(self.plan)[index]
+
+    def handle(self, attempt: int = 1, plan: Plan | None = None) -> list[Outgoing]:
+        muxer = Muxer(self.store, self.folder / "scratch", 1, self.now_ms)
+        task = MuxTask(plan=plan or self.plan, ready=tuple(self.ready), attempt=attempt)
+        record = Incoming("mux.tasks", 0, 0, task.plan.job.encode(), encode(task), (), 0)
+        done = list(muxer.handle(record))
+        assert list((self.folder / "scratch").glob("*")) == [], "scratch must be empty after every task"
+        return done
+
+    def now_ms(self) -> int:
+        self.clock_ms += 1
+        return self.clock_ms
+
+    def published(self) -> list[str]:
+        return [name for name in NAMES if self.store.head(video_object_key(self.plan.job, name))]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def _video(records: list[Outgoing]) -> Video:
+    event, release = (outgoing.record for outgoing in records)
+    assert isinstance(event, JobEvent)
+    assert isinstance(release, Control)
+    assert [outgoing.topic for outgoing in records] == [JOBS_EVENTS, JOBS_CONTROL]
+    assert (event.type, event.source, release.action) == ("job.published", "mux", "release")
+    assert event.video is not None
+    return event.video
+
+
+def _redo(records: list[Outgoing]) -> dict[int, str]:
+    found = {}
+    for outgoing in records:
+        assert outgoing.topic == JOBS_CONTROL
+        assert isinstance(outgoing.record, Control)
+        assert (outgoing.record.action, outgoing.record.mux_attempt) == ("redo_chunk", 7)
+        found[outgoing.record.chunk] = outgoing.record.reason
+    return found
+
+
+def test_a_job_is_published_and_its_objects_are_what_the_event_says(bench: Bench, tmp_path: Path) -> None:
+    video = _video(bench.handle(attempt=2))
+    assert (video.frames, video.width_px, video.height_px, video.fps) == (10, 320, 180, 12)
+    for ref in (video.video, video.thumbnail, video.contact_sheet):
+        info = bench.store.fetch(ref.key, tmp_path / "got")
+        assert (info.sha256, info.size_bytes) == (ref.sha256, ref.size_bytes)
+    bench.store.fetch(video.video.key, tmp_path / "got.mp4")
+    found = verify(tmp_path / "got.mp4")
+    assert found.belongs_to("default", "job-1")
+    assert found.mark.payload == video.mark_payload
+
+
+def test_a_second_delivery_adopts_what_is_there(bench: Bench) -> None:
+    first = bench.handle()
+    for key in chunk_keys(bench.plan):
+        bench.store.delete(key)
+    again = bench.handle()
+    assert _video(again) == _video(first), "no chunk is needed any more, and nothing is made twice"
+    events = [records[0].record for records in (first, again)]
+    assert all(isinstance(e, JobEvent) for e in events)
+    assert events[0].id == events[1].id  # type: ignore[union-attr]
+
+
+def test_a_run_killed_before_the_video_is_put_is_finished_by_the_next(bench: Bench) -> None:
+    first = _video(bench.handle())
+    bench.store.delete(first.video.key)
+    assert bench.published() == ["thumbnail.jpg", "contact-sheet.png"]
+    assert _video(bench.handle()) == first
+
+
+def test_a_missing_chunk_is_asked_for_again(bench: Bench) -> None:
+    bench.store.delete(bench.key(1))
+    assert _redo(bench.handle(attempt=7)) == {1: "its object is gone"}
+    assert bench.published() == []
+
+
+def test_a_corrupt_chunk_is_deleted_and_asked_for_again(bench: Bench) -> None:
+    whole = bench.store.read(bench.key(0))
+    damaged = 0
+    for file in (bench.folder / "store").rglob("*"):
+        if file.is_file() and file.read_bytes() == whole:
+            file.chmod(0o644)
+            file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            damaged += 1
+    assert damaged == 1
+    reasons = _redo(bench.handle(attempt=7))
+    assert list(reasons) == [0]
+    assert "sha256" in reasons[0]
+    assert bench.store.head(bench.key(0)) is None, "the next worker must render it, not adopt it"
+    assert bench.published() == []
+    bench.ready[0] = bench.put_chunk(0, bench.key(0))
+    assert _video(bench.handle(attempt=8)).frames == 10
+
+
+def test_another_object_than_was_rendered_is_reported_and_kept(bench: Bench) -> None:
+    bench.store.delete(bench.key(0))
+    other = bench.put_chunk(0, bench.key(0), background=10)
+    assert "another one" in _redo(bench.handle(attempt=7))[0]
+    assert bench.store.head(bench.key(0)) is not None
+    bench.ready[0] = other
+    assert _video(bench.handle(attempt=8)).frames == 10
+
+
+def test_chunks_with_wrong_frames_or_undecodable_are_deleted(bench: Bench) -> None:
+    for index, raw in ((0, None), (1, b"not a video")):
+        bench.store.delete(bench.key(index))
+        if raw is None:
+            bench.ready[index] = bench.put_chunk(index, bench.key(index), frames=3)
+        else:
+            _, info = bench.store.put(bench.key(index), raw, "video/x-matroska")
+            bench.ready[index] = ReadyChunk(info.sha256, info.size_bytes)
+    reasons = _redo(bench.handle(attempt=7))
+    assert "3 frames where the plan has 6" in reasons[0]
+    assert "not a readable Matroska" in reasons[1]
+    assert [bench.store.head(bench.key(i)) for i in (0, 1)] == [None, None]
+
+
+def test_a_plan_that_cannot_be_assembled_ends_the_job(bench: Bench) -> None:
+    longer = msgspec.structs.replace(bench.plan.request, shots=(Shot(prompt="p", duration_s=9),))
+    event, release = (o.record for o in bench.handle(plan=msgspec.structs.replace(bench.plan, request=longer)))
+    assert isinstance(event, JobEvent)
+    assert isinstance(release, Control)
+    assert event.reason is not None
+    assert (event.type, event.reason.code, release.action) == ("job.failed", "assembly_failed", "release")
+    assert "cover 10 of 108 frames of shot 0" in event.reason.message
+    assert bench.published() == []
+
+
+def test_a_record_that_is_no_task_is_a_dead_letter(bench: Bench) -> None:
+    muxer = Muxer(bench.store, bench.folder / "scratch", 1, bench.now_ms)
+    task = MuxTask(plan=bench.plan, ready=tuple(bench.ready), attempt=1)
+    for key, value in ((b"default/job-1", b"\x00junk"), (b"default/job-1", None), (b"other/job", encode(task))):
+        with pytest.raises(InvalidMessage):
+            muxer.handle(Incoming("mux.tasks", 0, 0, key, value, (), 0))
+
+
+def test_scratch_of_a_dead_process_is_swept_and_of_a_living_one_is_not(tmp_path: Path) -> None:
+    dead = tmp_path / "mux-dead"
+    dead.mkdir()
+    (dead / "lock").touch()
+    (dead / "chunk-0.mkv").write_bytes(b"x")
+    with scratch(tmp_path) as living:
+        assert sweep(tmp_path) == 1
+        assert living.is_dir()
+        assert not dead.exists()
+    assert not living.exists()
