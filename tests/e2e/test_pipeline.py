@@ -11,18 +11,22 @@ from pathlib import Path
 
 import av
 import pytest
+from msgspec.structs import replace
 
 from gpu_consumers.pipelines.fake import read_fake
+from ops import topics_admin
+from ops.bus import clients
+from ops.bus.sending import Outbox
 from ops.local.supervisor import Supervisor
 from ops.settings import Settings
 from ops.stages import STAGES
 from ops.storage.open import open_store
 from producers.client.client import Client
-from schemas.chunks import chunk_ids, total_frames
+from schemas.chunks import chunk_ids, chunk_keys, total_frames
 from schemas.codec import decode
-from schemas.events import JobFinished, JobRequest, JobState, Output, Shot, Transition
-from schemas.ids import job_key
-from schemas.topics import JOBS_FINISHED, JOBS_STATE, PLANS_READY, USAGE_METERED
+from schemas.events import JobFinished, JobRequest, JobState, Output, Plan, Shot, Transition
+from schemas.ids import job_key, video_object_key
+from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, PLANS_READY, USAGE_METERED, DeadLetters
 from tests.e2e.reading import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -92,7 +96,7 @@ def frames_of_video(path: Path):
 
 @pytest.fixture(scope="module")
 def run(broker, tmp_path_factory):
-    """One run with kills; the tests look at what it left."""
+    """One run with kills; the tests look at what it left, and go on with the same stack."""
     folder = tmp_path_factory.mktemp("pipeline")
     registry = folder / "registry.toml"
     registry.write_text(REGISTRY)
@@ -103,7 +107,7 @@ def run(broker, tmp_path_factory):
         data_dir=str(folder),
         registry=str(registry),
     )
-    apply_topics(settings)
+    topics_admin.apply(settings, topics_admin.plan(settings))
     wanted = {job_key(r.tenant, r.job_id) for r in requests()}
     with Supervisor([(name, 1) for name in STAGES], settings, report=print) as supervisor, Client(settings) as client:
         warm = JobRequest(job_id="warm", model="fake", shots=(Shot(prompt="a ball", duration_s=0.5),), output=OUTPUT)
@@ -117,13 +121,7 @@ def run(broker, tmp_path_factory):
             wait_progress(settings, finished)
         wait_finished(settings, wanted, supervisor)
         restarts = {status.name: status.restarts for status in supervisor.status()}
-    return settings, wanted, restarts
-
-
-def apply_topics(settings: Settings) -> None:
-    from ops import topics_admin
-
-    topics_admin.apply(settings, topics_admin.plan(settings))
+        yield settings, wanted, restarts
 
 
 def wait_progress(settings: Settings, finished: int) -> None:
@@ -181,8 +179,6 @@ def test_every_video_has_every_frame_once_and_in_order(run, tmp_path):
 
 
 def read_plans(settings: Settings):
-    from schemas.events import Plan
-
     records = [r for topic in PLANS_READY.values() for r in read_all(settings, topic)]
     return {plan.job: plan for plan in (decode(Plan, r.value) for r in records)}
 
@@ -196,3 +192,65 @@ def expected(plan):
         if span.shot == shot
         for n in range(span.frames)
     ]
+
+
+def submit_and_wait(settings: Settings, request: JobRequest) -> JobState:
+    with Client(settings) as client:
+        name = client.submit(request)
+        return client.wait(name, timeout_s=FINISH_S)
+
+
+def again(job_id: str) -> JobRequest:
+    """The content of job-1 (chained chunks, a seed of its own) under another id."""
+    return replace(requests()[1], job_id=job_id)
+
+
+def test_the_same_content_again_is_answered_from_existing_chunks(run):
+    settings, _, _ = run
+    done = submit_and_wait(settings, again("again"))
+    assert (done.state, done.progress.rendered, done.progress.device_s) == ("completed", 0, 0.0)
+    assert done.progress.reused == done.progress.chunks > 1
+
+
+def test_a_chunk_whose_bytes_rotted_is_rendered_again(run, tmp_path):
+    settings, _, _ = run
+    plan = read_plans(settings)["other/job-1"]
+    rotten = Path(settings.store) / chunk_keys(plan)[0]
+    raw = bytearray(rotten.read_bytes())
+    raw[len(raw) // 2] ^= 0xFF
+    rotten.resolve().chmod(0o644)
+    rotten.resolve().write_bytes(raw)
+    done = submit_and_wait(settings, again("rotten"))
+    assert done.state == "completed"
+    assert done.progress.rendered == 1
+    path = tmp_path / "video.mp4"
+    open_store(settings).fetch(done.video.video.key, path)
+    assert [read_fake(frame) for frame in frames_of_video(path)] == expected(plan)
+
+
+def test_a_cancelled_job_stops_and_publishes_nothing(run):
+    settings, _, _ = run
+    long = replace(
+        requests()[0], job_id="cancelled", shots=(Shot(prompt="a red ball", duration_s=60.0),), transitions=()
+    )
+    with Client(settings) as client:
+        name = client.submit(long)
+        client.cancel(name, "not wanted any more")
+        state = client.wait(name, timeout_s=FINISH_S)
+    assert (state.state, state.reason.message, state.video) == ("cancelled", "not wanted any more", None)
+    assert open_store(settings).head(video_object_key(state.job, "video.mp4")) is None
+
+
+def test_a_refused_prompt_ends_as_rejected_and_bad_bytes_as_a_dead_letter(run):
+    settings, _, _ = run
+    outbox = Outbox(clients.producer(settings), settings.prefix)
+    outbox.send_raw(JOBS_REQUESTED["standard"].name(settings.prefix), b"k", b"\x00\x01", [])
+    while outbox.waiting():
+        pass
+    refused = replace(requests()[2], job_id="refused", shots=(Shot(prompt="a nude figure", duration_s=1.0),))
+    state = submit_and_wait(settings, refused)
+    assert (state.state, state.reason.code, state.reason.field) == ("rejected", "prompt_refused", "shots[0].prompt")
+    deadline = time.monotonic() + FINISH_S
+    while not (letters := read_all(settings, DeadLetters(JOBS_REQUESTED["standard"]))):
+        assert time.monotonic() < deadline
+    assert letters[0].value == b"\x00\x01"
