@@ -1,0 +1,382 @@
+"""The render worker as a state machine. Pure: time comes in as `now_s` (monotonic seconds), effects go out as actions.
+
+The way of a task:
+
+    waiting -> preparing -> ready -> device -> storing -> reporting -> done, its offset may be committed
+                   |___________________________________________^
+                     its object exists already (reused), or it cannot be rendered (failed)
+
+Rules that the tests hold it to: offsets are committed per partition, in order, and never past a task that is not
+reported; every task is reported unless its partition went away; a task is tried at most MAX_ATTEMPTS times.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gpu_consumers.pipelines.renderer import compatible
+from gpu_consumers.render import actions as act
+from gpu_consumers.render.actions import Action
+from gpu_consumers.render.device import Batch, Device
+from gpu_consumers.render.offsets import Offsets
+from gpu_consumers.render.protocol import WARM_MODELS
+from schemas.events import LANES, ChunkRendered, ChunkTask, ObjectRef
+from schemas.registry import ModelEntry
+
+MAX_ATTEMPTS = 3
+"""Times that one task may fail on the device, or take it down, before it is reported as failed."""
+MAX_FAILED_STARTS = 3
+"""Device processes in a row that die before they are ready; then the worker stops, because another will not help."""
+BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 30.0
+
+
+@dataclass(slots=True)
+class _Work:
+    ticket: int
+    partition: int
+    offset: int
+    task: ChunkTask
+    stage: Literal["waiting", "preparing", "ready", "device", "storing", "reporting"] = "waiting"
+    owned: bool = True
+    """Its partition has been ours ever since it came, so its offset may be committed."""
+    given: str = ""
+    frames: str = ""
+    device_s: float = 0.0
+    attempts: int = 0
+    alone: bool = False
+    """Its last batch failed: it is tried by itself, to find the one at fault."""
+    not_before_s: float = 0.0
+    store_tries: int = 0
+
+    def back_off(self, now_s: float) -> None:
+        self.store_tries += 1
+        self.not_before_s = now_s + min(BACKOFF_FIRST_S * 2 ** min(self.store_tries - 1, 10), BACKOFF_LAST_S)
+
+
+def _lane_rank(work: _Work) -> int:
+    return LANES.index(work.task.lane)
+
+
+def capacity_of(entries: Mapping[str, ModelEntry]) -> int:
+    """Most chunks that a worker wants pending: one full batch running and one waiting, by its widest model."""
+    return 2 * max((entry.max_batch for entry in entries.values()), default=1)
+
+
+class Core:
+    """entries: models of this worker's pool, by name. step_timeout_s: longest time between two beats of the device."""
+
+    def __init__(self, entries: Mapping[str, ModelEntry], pool: str, worker_id: str, step_timeout_s: float) -> None:
+        self._entries, self._pool, self._worker_id = entries, pool, worker_id
+        self.capacity = capacity_of(entries)
+        self.partitions: set[int] = set()
+        self.rendered = 0
+        self.stopping = False
+        self._works: dict[int, _Work] = {}
+        """By ticket, in the order of arrival."""
+        self._dead: dict[int, tuple[int, int]] = {}
+        """Dead letters under way: partition and offset by ticket."""
+        self._offsets = Offsets()
+        self._device = Device(step_timeout_s)
+        self._next_ticket = self._next_batch = 1
+
+    # ---- what the worker announces ---------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that are warm."""
+        return self._device.models
+
+    @property
+    def wanted(self) -> int:
+        """Chunks that it wants pending now. A cold worker asks for one: what it took would wait for the model to load,
+        and an express job behind it."""
+        return self.capacity if self._device.models else 1
+
+    def pending(self) -> tuple[str, ...]:
+        """Chunk ids taken and not yet reported: those on the device first, the rest in the order of arrival."""
+        on_device = [t for batch in self._device.batches for t in batch.tickets]
+        return tuple(dict.fromkeys(self._works[t].task.chunk_id for t in (*on_device, *self._works)))
+
+    def progress(self) -> tuple[int, int]:
+        """Denoise step of the running batch, of how many."""
+        running = self._device.batches[:1]
+        return (running[0].step, running[0].steps) if running else (0, 0)
+
+    def drained(self) -> bool:
+        """After `stop`: nothing is left that would be worth waiting for."""
+        return self.stopping and not self._works and not self._dead
+
+    # ---- records and partitions ------------------------------------------------------------------------------------
+
+    def start(self, now_s: float) -> list[Action]:
+        """Bring the device up."""
+        return [act.StartDevice(self._device.start(now_s))]
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """These partitions are ours from now on."""
+        self.partitions |= set(partitions)
+
+    def gone(self, partitions: Sequence[int]) -> list[Action]:
+        """These partitions are not ours any more: what has not reached the device is dropped (its new owner gets it);
+        what has is finished and reported, which does no harm, but its offset is not committed."""
+        self.partitions -= set(partitions)
+        out: list[Action] = []
+        for partition in partitions:
+            self._offsets.forget(partition)
+        for work in [w for w in self._works.values() if w.partition in partitions and w.owned]:
+            work.owned = False
+            if work.stage in ("waiting", "preparing", "ready"):
+                out += self._drop(work)
+        self._dead = {ticket: place for ticket, place in self._dead.items() if place[0] not in partitions}
+        return out
+
+    def task(self, partition: int, offset: int, task: ChunkTask, now_s: float) -> list[Action]:
+        """A task was read."""
+        if self.stopping or partition not in self.partitions:
+            return []
+        ticket = self._ticket(partition, offset)
+        self._works[ticket] = _Work(ticket, partition, offset, task)
+        return self._advance(now_s)
+
+    def invalid(self, partition: int, offset: int) -> list[Action]:
+        """A record was read that is no task: it goes to the dead letters, and its offset waits its turn."""
+        if self.stopping or partition not in self.partitions:
+            return []
+        ticket = self._ticket(partition, offset)
+        self._dead[ticket] = partition, offset
+        return [act.DeadLetter(ticket)]
+
+    def acknowledged(self, ticket: int, now_s: float) -> list[Action]:
+        """The report or dead letter of this ticket is on the broker."""
+        place = self._dead.pop(ticket, None)
+        if ticket in self._works:
+            work = self._works.pop(ticket)
+            place = (work.partition, work.offset) if work.owned else None
+        commit = self._offsets.done(*place) if place is not None else None
+        done = [act.Commit(place[0], commit)] if place is not None and commit is not None else []
+        return [*done, *self._advance(now_s)]
+
+    def stop(self) -> list[Action]:
+        """Take nothing new. What runs on the device is finished, stored, reported and committed; the rest is dropped
+        uncommitted and comes again elsewhere."""
+        self.stopping = True
+        waiting = {ticket for batch in self._device.batches[1:] for ticket in batch.tickets}
+        self._device.batches = self._device.batches[:1]
+        early = ("waiting", "preparing", "ready")
+        dropped = [w for w in self._works.values() if w.ticket in waiting or w.stage in early]
+        return [action for work in dropped for action in self._drop(work)]
+
+    def _ticket(self, partition: int, offset: int) -> int:
+        self._offsets.read(partition, offset)
+        self._next_ticket += 1
+        return self._next_ticket - 1
+
+    def _drop(self, work: _Work) -> list[Action]:
+        del self._works[work.ticket]
+        return [act.Release(work.ticket)]
+
+    # ---- store -----------------------------------------------------------------------------------------------------
+
+    def prepared(self, ticket: int, outcome: act.Outcome, now_s: float) -> list[Action]:
+        """A `Prepare` came back."""
+        work = self._works.get(ticket)
+        if work is None:
+            return [act.Release(ticket)]
+        out: list[Action] = []
+        match outcome:
+            case act.Reuse(ref):
+                out = self._report(work, "reused", ref)
+            case act.Unusable(error):
+                out = self._report(work, "failed", error=error)
+            case act.Usable(given):
+                work.given, work.stage, work.store_tries = given, "ready", 0
+            case act.Later():
+                work.stage = "waiting"
+                work.back_off(now_s)
+        return [*out, *self._advance(now_s)]
+
+    def stored(self, ticket: int, ref: ObjectRef, now_s: float) -> list[Action]:
+        """The chunk's object is in the store, put by us or by somebody before us."""
+        self.rendered += 1
+        return [*self._report(self._works[ticket], "rendered", ref), *self._advance(now_s)]
+
+    def not_stored(self, ticket: int, now_s: float) -> list[Action]:
+        """The store gave no answer: the frames are kept and stored later. An outage is no reason to fail a job."""
+        self._works[ticket].back_off(now_s)
+        return []
+
+    def _report(
+        self,
+        work: _Work,
+        status: Literal["rendered", "reused", "failed"],
+        ref: ObjectRef | None = None,
+        error: str = "",
+    ) -> list[Action]:
+        work.stage = "reporting"
+        task = work.task
+        event = ChunkRendered(
+            job=task.job,
+            index=task.index,
+            attempt=task.attempt,
+            chunk_id=task.chunk_id,
+            pool=self._pool,
+            worker_id=self._worker_id,
+            status=status,
+            object=ref,
+            frames=task.spec.frames if ref else 0,
+            device_s=work.device_s,
+            error=error,
+        )
+        return [act.Release(work.ticket), act.Report(work.ticket, event)]
+
+    # ---- device ----------------------------------------------------------------------------------------------------
+
+    def device_ready(self, generation: int, now_s: float) -> list[Action]:
+        """The device process takes work."""
+        if not self._device.is_current(generation):
+            return []
+        self._device.state, self._device.failed_starts = "up", 0
+        self._device.loading = tuple(self._entries)[:WARM_MODELS]
+        return [*(act.LoadModel(name) for name in self._device.loading), *self._advance(now_s)]
+
+    def device_models(self, generation: int, models: tuple[str, ...], now_s: float) -> list[Action]:
+        """These models are warm in it now."""
+        if self._device.is_current(generation):
+            self._device.models = models
+            self._device.beat(now_s)
+        return []
+
+    def device_step(self, batch: int, step: int, steps: int, now_s: float) -> list[Action]:
+        """The running batch has done a step."""
+        if (running := self._device.running(batch)) is None:
+            return []
+        running.step, running.steps = step, steps
+        self._device.beat(now_s)
+        return self._advance(now_s)
+
+    def device_done(self, batch: int, device_s: float, now_s: float) -> list[Action]:
+        """The running batch is rendered, its frames are in the files that `Send` named."""
+        if (running := self._device.running(batch)) is None:
+            return []
+        self._device.finish_running(now_s)
+        out: list[Action] = []
+        for work in [self._works[t] for t in running.tickets]:
+            work.stage, work.store_tries, work.not_before_s = "storing", 0, 0.0
+            work.device_s += device_s / len(running.tickets)
+            out.append(act.StoreFrames(work.ticket, work.task, work.frames))
+        return [*out, *self._advance(now_s)]
+
+    def device_refused(self, batch: int, error: str, now_s: float, *, final: bool) -> list[Action]:
+        """The running batch failed and the device process goes on. final: trying a chunk again cannot help it."""
+        if (running := self._device.running(batch)) is None:
+            return []
+        self._device.finish_running(now_s)
+        return [*self._failed(running, error, final=final, down=False), *self._advance(now_s)]
+
+    def device_died(self, generation: int, reason: str, now_s: float) -> list[Action]:
+        """The device process is gone, or says that it cannot go on (a lost CUDA context)."""
+        return self._down(reason, now_s) if self._device.is_current(generation) else []
+
+    def tick(self, now_s: float) -> list[Action]:
+        """Time passes: replace a device that hangs, try again what was put off."""
+        reason = self._device.overdue(now_s)
+        return [*(self._down(reason, now_s) if reason else []), *self._advance(now_s)]
+
+    def _down(self, reason: str, now_s: float) -> list[Action]:
+        """The running batch pays with an attempt, the waiting one goes back unharmed, a new process starts."""
+        lost = self._device.lost()
+        out: list[Action] = [act.KillDevice(reason)]
+        for ticket in [t for batch in lost[1:] for t in batch.tickets]:
+            out += self._again(self._works[ticket])
+        if lost:
+            out += self._failed(lost[0], reason, final=False, down=True)
+        if (deaths := self._device.failed_starts) >= MAX_FAILED_STARTS:
+            return [*out, act.Stop(f"the device process died {deaths} times before it was ready: {reason}")]
+        if not self.stopping:
+            out += self.start(now_s)
+        return out
+
+    def _failed(self, batch: Batch, error: str, *, final: bool, down: bool) -> list[Action]:
+        """down: it took the device down, which always counts as an attempt. Another error of a batch of several does
+        not (it was too large for the device's memory, or one of them is at fault): each is tried alone."""
+        out: list[Action] = []
+        several = len(batch.tickets) > 1
+        for work in [self._works[t] for t in batch.tickets]:
+            work.attempts += 1 if down or not several else 0
+            work.alone = True
+            if (final and not several) or work.attempts >= MAX_ATTEMPTS:
+                tries = f" (tried {work.attempts} times)" if work.attempts > 1 else ""
+                out += self._report(work, "failed", error=error + tries)
+            else:
+                out += self._again(work)
+        return out
+
+    def _again(self, work: _Work) -> list[Action]:
+        if self.stopping or not work.owned:
+            return self._drop(work)
+        work.stage = "ready"
+        return []
+
+    # ---- going on --------------------------------------------------------------------------------------------------
+
+    def _advance(self, now_s: float) -> list[Action]:
+        out = self._store_again(now_s)
+        if not self.stopping:
+            out += self._prepare(now_s)
+            out += self._fill_inbox(now_s)
+        return out
+
+    def _store_again(self, now_s: float) -> list[Action]:
+        out: list[Action] = []
+        for work in self._works.values():
+            if work.stage == "storing" and 0 < work.not_before_s <= now_s:
+                work.not_before_s = 0.0
+                out.append(act.StoreFrames(work.ticket, work.task, work.frames))
+        return out
+
+    def _prepare(self, now_s: float) -> list[Action]:
+        """Look ahead by at most `capacity` tasks. A chunk that came twice waits for itself: then it can be reused."""
+        out: list[Action] = []
+        room = self.capacity - sum(w.stage in ("preparing", "ready") for w in self._works.values())
+        earlier: set[str] = set()
+        for work in self._works.values():
+            twice = work.task.chunk_id in earlier
+            earlier.add(work.task.chunk_id)
+            if work.stage != "waiting" or twice or room <= 0 or work.not_before_s > now_s:
+                continue
+            if work.task.spec.model in self._entries:
+                work.stage = "preparing"
+                room -= 1
+                out.append(act.Prepare(work.ticket, work.task))
+            else:
+                error = f"model {work.task.spec.model!r} is not in the registry of pool {self._pool}"
+                out += self._report(work, "failed", error=error)
+        return out
+
+    def _fill_inbox(self, now_s: float) -> list[Action]:
+        """Batches are made of what is here, the faster lanes first; nobody waits for company. But the waiting batch is
+        closed only when it is full or the running one is half done: tasks that arrive meanwhile can still join it."""
+        out: list[Action] = []
+        batches = self._device.batches
+        while self._device.has_room():
+            ready = sorted((w for w in self._works.values() if w.stage == "ready"), key=_lane_rank)
+            storing = sum(w.stage == "storing" for w in self._works.values())
+            if not ready or storing >= self.capacity:
+                break
+            most = 1 if ready[0].alone else self._entries[ready[0].task.spec.model].max_batch
+            fit = [w for w in ready[1:] if not w.alone and compatible(ready[0].task.spec, w.task.spec)]
+            group = [ready[0], *fit[: most - 1]]
+            if batches and len(group) < most and not batches[0].half_done():
+                break
+            out.append(self._send(group, now_s))
+        return out
+
+    def _send(self, group: Sequence[_Work], now_s: float) -> Action:
+        number = self._next_batch
+        self._next_batch += 1
+        for work in group:
+            work.stage, work.frames = "device", f"{work.ticket}.{work.attempts}.rgb"
+        tickets = tuple(w.ticket for w in group)
+        self._device.batches.append(Batch(number, tickets, group[0].task.spec.model, now_s))
+        items = tuple(act.Item(w.task.spec, w.given, w.frames) for w in group)
+        return act.Send(number, items)

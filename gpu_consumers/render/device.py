@@ -1,0 +1,84 @@
+"""The parent's picture of the device process: is it up, what is in its inbox, does it hang. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+START_TIMEOUT_S = 120.0
+LOAD_FACTOR = 3
+"""Step time-outs that a batch may take before its first step when its model must be loaded first."""
+INBOX_BATCHES = 2
+"""One running and one waiting, so that the device never waits for the parent."""
+
+
+@dataclass(slots=True)
+class Batch:
+    number: int
+    tickets: tuple[int, ...]
+    model: str
+    beat_s: float
+    step: int = 0
+    steps: int = 0
+
+    def half_done(self) -> bool:
+        return 2 * self.step >= max(1, self.steps)
+
+
+@dataclass(slots=True)
+class Device:
+    """step_timeout_s: longest time between two beats."""
+
+    step_timeout_s: float
+    state: Literal["down", "starting", "up"] = "down"
+    generation: int = 0
+    """Grows with every start; what an older process said is ignored."""
+    since_s: float = 0.0
+    failed_starts: int = 0
+    models: tuple[str, ...] = ()
+    loading: tuple[str, ...] = ()
+    """Models that it was told to load before its first batch."""
+    batches: list[Batch] = field(default_factory=list)
+    """The running one first."""
+
+    def start(self, now_s: float) -> int:
+        """Returns the generation of the new process."""
+        self.state, self.since_s, self.generation = "starting", now_s, self.generation + 1
+        return self.generation
+
+    def is_current(self, generation: int) -> bool:
+        return generation == self.generation and self.state != "down"
+
+    def has_room(self) -> bool:
+        return self.state == "up" and len(self.batches) < INBOX_BATCHES
+
+    def running(self, number: int) -> Batch | None:
+        """The running batch if it has this number; an answer of a process that was killed has another."""
+        return self.batches[0] if self.batches and self.batches[0].number == number else None
+
+    def beat(self, now_s: float) -> None:
+        if self.batches:
+            self.batches[0].beat_s = now_s
+
+    def finish_running(self, now_s: float) -> None:
+        """The running batch is over, the waiting one runs."""
+        self.batches.pop(0)
+        self.beat(now_s)
+
+    def overdue(self, now_s: float) -> str:
+        """Why the process must be killed, or an empty string."""
+        if self.state == "starting" and now_s - self.since_s > START_TIMEOUT_S:
+            return f"device process was not ready after {START_TIMEOUT_S:.0f} s"
+        if self.batches:
+            running = self.batches[0]
+            # Before its first step a batch may wait for its own model, and for those that are loaded in advance.
+            loaded = running.model in self.models and set(self.loading) <= set(self.models)
+            patience_s = self.step_timeout_s * (1 if loaded or running.step else LOAD_FACTOR)
+            if now_s - running.beat_s > patience_s:
+                return f"the device hung: no denoise step within {patience_s:.1f} s"
+        return ""
+
+    def lost(self) -> list[Batch]:
+        """The process is gone. Returns the batches that were in it."""
+        if self.state == "starting":
+            self.failed_starts += 1
+        lost, self.batches, self.models, self.state = self.batches, [], (), "down"
+        return lost

@@ -1,0 +1,292 @@
+"""render at work: polls Kafka, feeds the core, does what it says. Nothing in the main thread waits for work.
+
+Faults of the worker itself end the process with an error and nothing committed: a registry that names a folder which
+is not there or has another digest, a store that refuses us, records that could not be delivered. Then every task it
+held comes again, to another worker or to its successor.
+"""
+
+import logging
+import os
+import platform
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from gpu_consumers.render import actions as act
+from gpu_consumers.render import process, protocol
+from gpu_consumers.render.announcing import Announcements
+from gpu_consumers.render.core import Core, capacity_of
+from gpu_consumers.render.objects import ChunkObjects
+from gpu_consumers.render.process import DeviceProcess
+from gpu_consumers.render.scratch import Scratch, bytes_needed
+from ops import registry
+from ops.bus import clients, dead_letter
+from ops.bus.process import stop_event
+from ops.bus.sending import incoming
+from ops.settings import Settings
+from ops.storage.open import open_store
+from schemas.codec import decode, encode
+from schemas.errors import Fatal, InvalidMessage, Transient
+from schemas.events import ChunkTask, ObjectRef, WorkerState
+from schemas.records import Incoming
+from schemas.registry import ModelEntry
+from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE, DeadLetters
+
+log = logging.getLogger(__name__)
+
+BUSY_POLL_S, IDLE_POLL_S = 0.01, 0.1
+DRAIN_S = 30.0
+"""After SIGTERM: how long the running batch may take to be finished and reported."""
+STORE_THREADS = 2
+Event = Callable[[float], list[act.Action]]
+
+
+class Worker:
+    """One render worker. `run` returns after SIGTERM and raises when the process must end."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.pool not in CHUNKS:
+            raise Fatal(f"unknown pool {settings.pool!r}; known are {', '.join(CHUNKS)}")
+        process.parse_cpus(settings.device_cpus)
+        self.settings = settings
+        self.entries = entries_of(settings)
+        self.worker_id = settings.worker_id or f"{platform.node().split('.')[0]}-{os.getpid()}"
+        self.core = Core(self.entries, settings.pool, self.worker_id, settings.step_timeout_s)
+        self.scratch = Scratch(bytes_needed(self.entries.values(), capacity_of(self.entries)))
+        self.objects = ChunkObjects(open_store(settings), self.scratch)
+        self.topic = CHUNKS[settings.pool]
+        self.group = f"{settings.prefix}.render.{settings.pool}"
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.device: DeviceProcess | None = None
+        self.threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+        self.commits: dict[int, int] = {}
+        self.announcements = Announcements()
+        self.producer = clients.producer(settings)
+        self.consumer: Consumer = clients.consumer(settings, self.group)
+
+    # ---- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        stop = stop_event()
+        name = self.topic.name(self.settings.prefix)
+        self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._gone)
+        self._perform(self.core.start(time.monotonic()))
+        log.info("%s serves pool %s on %s", self.worker_id, self.settings.pool, self.settings.device)
+        drain_until_s = float("inf")
+        try:
+            while not self.core.drained() and time.monotonic() < drain_until_s:
+                self._poll()
+                if stop.is_set() and not self.core.stopping:
+                    log.info("stopping: %d chunks pending", len(self.core.pending()))
+                    drain_until_s = time.monotonic() + DRAIN_S
+                    self._perform(self.core.stop())
+                self._round()
+            self._leave()
+        finally:
+            if self.device is not None:
+                self.device.kill()
+            self.threads.shutdown(wait=False, cancel_futures=True)
+            self.scratch.close()
+
+    def _poll(self) -> None:
+        # consume() alone would wait until it has all messages that it was asked for, or the time is over.
+        first = self.consumer.poll(BUSY_POLL_S if self.core.pending() else IDLE_POLL_S)
+        for message in [first, *self.consumer.consume(15, 0)] if first is not None else []:
+            error = message.error()
+            if error is None:
+                self._take(incoming(message))
+            elif error.fatal():
+                raise Fatal(f"consumer: {error}")
+            else:
+                log.warning("consumer: %s", error)
+
+    def _take(self, record: Incoming) -> None:
+        try:
+            task = decode(ChunkTask, record.value)
+        except InvalidMessage as exc:
+            log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
+            for action in self.core.invalid(record.partition, record.offset):
+                assert isinstance(action, act.DeadLetter)
+                self._bury(action.ticket, record, exc)
+            return
+        self._perform(self.core.task(record.partition, record.offset, task, time.monotonic()))
+
+    def _round(self) -> None:
+        self.producer.poll(0)
+        while not self.events.empty():
+            self._perform(self.events.get()(time.monotonic()))
+        self._perform(self.core.tick(time.monotonic()))
+        self._commit()
+        self._announce()
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.core.assigned([p.partition for p in partitions])
+        log.info("owns partitions %s", sorted(self.core.partitions))
+
+    def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [p.partition for p in partitions]
+        self._commit()
+        for number in numbers:
+            self.commits.pop(number, None)
+        self._perform(self.core.gone(numbers))
+        log.info("owns partitions %s", sorted(self.core.partitions))
+
+    def _leave(self) -> None:
+        self._commit(wait=True)
+        self._announce(leaving=True)
+        self.producer.flush(10)
+        self.consumer.close()
+
+    # ---- effects ---------------------------------------------------------------------------------------------------
+
+    def _perform(self, actions: list[act.Action]) -> None:
+        for action in actions:
+            match action:
+                case act.Prepare(ticket, task):
+                    self._in_thread(self._prepare, ticket, task)
+                case act.StoreFrames(ticket, task, frames):
+                    self._in_thread(self._store, ticket, task, frames)
+                case act.Send(batch, items):
+                    assert self.device is not None
+                    chunks = (protocol.Chunk(i.spec, i.given, i.frames) for i in items)
+                    self.device.send(protocol.Render(batch, tuple(chunks)))
+                case act.LoadModel(model):
+                    assert self.device is not None
+                    self.device.send(protocol.Load(model))
+                case act.Report(ticket, event):
+                    if event.error:
+                        log.warning("chunk %d of %s failed: %s", event.index, event.job, event.error)
+                    topic = CHUNKS_RENDERED.name(self.settings.prefix)
+                    self._produce(topic, event.job.encode(), encode(event), ticket)
+                case act.Commit(partition, offset):
+                    self.commits[partition] = offset
+                case act.Release(ticket):
+                    self.scratch.release(ticket)
+                case act.StartDevice(generation):
+                    self._start_device(generation)
+                case act.KillDevice(reason):
+                    log.warning("device process replaced: %s", reason)
+                    if self.device is not None:
+                        self.device.kill()
+                case act.Stop(reason):
+                    raise Fatal(reason)
+
+    def _in_thread(self, work: Callable[..., Event], *args: Any) -> None:
+        def hand_over(done: Future[Event]) -> None:
+            if not done.cancelled():
+                self.events.put(lambda now_s: done.result()(now_s))
+
+        self.threads.submit(work, *args).add_done_callback(hand_over)
+
+    def _prepare(self, ticket: int, task: ChunkTask) -> Event:
+        outcome = self.objects.prepare(ticket, task)
+        return lambda now_s: self.core.prepared(ticket, outcome, now_s)
+
+    def _store(self, ticket: int, task: ChunkTask, frames: str) -> Event:
+        codec = self.entries[task.spec.model].chunk_codec
+        try:
+            ref: ObjectRef = self.objects.put(ticket, task, frames, codec)
+        except Transient as exc:
+            log.warning("chunk %d of %s not stored: %s; trying again", task.index, task.job, exc)
+            return lambda now_s: self.core.not_stored(ticket, now_s)
+        return lambda now_s: self.core.stored(ticket, ref, now_s)
+
+    def _produce(self, topic: str, key: bytes | None, value: bytes | None, ticket: int, headers: Any = None) -> None:
+        def delivered(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                raise Transient(f"could not produce to {topic}: {error}")
+            if ticket:
+                self.events.put(lambda now_s: self.core.acknowledged(ticket, now_s))
+
+        self.producer.produce(topic, key=key, value=value, headers=headers, on_delivery=delivered)
+
+    def _bury(self, ticket: int, record: Incoming, error: InvalidMessage) -> None:
+        headers = dead_letter.headers(record, self.group, "render", error, time.time_ns() // 1_000_000)
+        dlq = DeadLetters(self.topic).name(self.settings.prefix)
+        self._produce(dlq, record.key, record.value, ticket, [*headers])
+
+    def _commit(self, wait: bool = False) -> None:
+        if not self.commits:
+            return
+        name = self.topic.name(self.settings.prefix)
+        places = [TopicPartition(name, partition, offset) for partition, offset in self.commits.items()]
+        self.commits.clear()
+        try:
+            if wait:
+                self.consumer.commit(offsets=places, asynchronous=False)
+            else:
+                self.consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as exc:
+            # A rebalance came first: the tasks come again to their new owner, which finds the objects.
+            log.warning("commit failed: %s", exc.args[0].str())
+
+    def _announce(self, leaving: bool = False) -> None:
+        partitions, models = tuple(sorted(self.core.partitions)), self.core.models
+        pending, (step, steps) = self.core.pending(), self.core.progress()
+        if not leaving and not self.announcements.due((partitions, models, pending), (step, steps), time.monotonic()):
+            return
+        state = WorkerState(
+            worker_id=self.worker_id,
+            pool=self.settings.pool,
+            device=self.settings.device,
+            partitions=partitions,
+            models=models,
+            pending=pending,
+            capacity=self.core.wanted,
+            step=step,
+            steps=steps,
+            rendered=self.core.rendered,
+            leaving=leaving,
+            at_ms=time.time_ns() // 1_000_000,
+        )
+        self._produce(WORKERS_STATE.name(self.settings.prefix), self.worker_id.encode(), encode(state), 0)
+
+    # ---- device process --------------------------------------------------------------------------------------------
+
+    def _start_device(self, generation: int) -> None:
+        settings = self.settings
+        setup = protocol.Setup(settings.device, settings.dtype, str(self.scratch.folder), tuple(self.entries.values()))
+
+        def heard(said: protocol.Said) -> None:
+            self.events.put(lambda now_s: self._heard(generation, said, now_s))
+
+        def gone(reason: str) -> None:
+            self.events.put(lambda now_s: self.core.device_died(generation, reason, now_s))
+
+        environment = process.environment(settings.torch_threads)
+        self.device = DeviceProcess(setup, settings.device_cpus, environment, heard, gone)
+
+    def _heard(self, generation: int, said: protocol.Said, now_s: float) -> list[act.Action]:
+        core = self.core
+        match said:
+            case protocol.Ready():
+                return core.device_ready(generation, now_s)
+            case protocol.Warm(models):
+                return core.device_models(generation, models, now_s)
+            case protocol.Step(batch, step, steps):
+                return core.device_step(batch, step, steps, now_s)
+            case protocol.Done(batch, device_s):
+                return core.device_done(batch, device_s, now_s)
+            case protocol.Failed(_, "fatal", error):
+                raise Fatal(error)
+            case protocol.Failed(_, "device", error):
+                return core.device_died(generation, error, now_s)
+            case protocol.Failed(batch, kind, error):
+                return core.device_refused(batch, error, now_s, final=kind == "invalid")
+
+
+def entries_of(settings: Settings) -> dict[str, ModelEntry]:
+    """Models of the settings' pool. Raises Fatal when there is none: the worker could not do anything."""
+    entries = {n: e for n, e in registry.load(settings.registry).items() if settings.pool in e.pools}
+    if not entries:
+        raise Fatal(f"no model in {settings.registry} is for pool {settings.pool!r}")
+    return entries
+
+
+def main(settings: Settings) -> None:
+    """Run a render worker until SIGTERM."""
+    Worker(settings).run()
