@@ -29,6 +29,8 @@ from schemas.lifecycle import TERMINAL
 
 MARKER = "this-is-a-reelbus-demo"
 PREFIX = "reelbus-demo"
+WARM_UP_S = 60.0
+"""Longest wait for a model; then the jobs are sent all the same, and wait for it in the queue."""
 
 
 class Demo:
@@ -68,6 +70,7 @@ class Demo:
             running.settings, wanted=frozenset(keys), tenant=self.tenant, console=self.console,
             above=lambda: stages(status()), erase=True,
         )  # fmt: skip
+        self._warm_up(running)
         with Client(running.settings) as client:
             sent = list(client.submit_many(self.requests))
         assert [key_of(name) for name in sent] == keys
@@ -87,6 +90,16 @@ class Demo:
         ]
         write_contact_sheet(results, self.out / "contact-sheet.png")
         return results
+
+    def _warm_up(self, running: Stack) -> None:
+        """Wait until a worker has loaded its model, so that the waits shown are those of the queue."""
+        self.say("a render worker loads its model")
+        began_s = time.monotonic()
+        status = running.supervisor.status
+        follower = Follower(
+            running.settings, wanted=(), console=self.console, above=lambda: stages(status()), erase=True
+        )
+        follower.follow(lambda: follower.state.warm() or time.monotonic() - began_s > WARM_UP_S)
 
     def _in_order(self) -> str:
         lanes: list[tuple[str, int]] = []

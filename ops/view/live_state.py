@@ -53,6 +53,10 @@ class LiveState:
                     self._deliveries[record.id] = record
         return None
 
+    def warm(self) -> bool:
+        """Whether a worker has a model loaded."""
+        return any(worker.models and not worker.leaving for worker in self._workers.values())
+
     def snapshot(self, now_ms: int, only: Container[str] | None = None, tenant: str = "default") -> Snapshot:
         """What to show at `now_ms`; `only` limits it to some job keys."""
         alive = (w for w in self._workers.values() if not w.leaving and now_ms - w.at_ms <= WORKER_SILENT_MS)
