@@ -1,12 +1,16 @@
 """From confluent-kafka messages to our records, and back."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from schemas.codec import encode
+from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
+
+log = logging.getLogger(__name__)
 
 ANY_PARTITION = -1
 
@@ -24,6 +28,21 @@ def incoming(message: "Message[bytes, bytes]") -> Incoming:
         headers=headers,
         timestamp_ms=message.timestamp()[1],
     )
+
+
+def read(consumer: Consumer, most: int, timeout_s: float) -> list[Incoming]:
+    """Up to `most` records, without waiting for more once there is one; empty after `timeout_s`. Raises Fatal when the
+    consumer cannot go on; errors that pass are logged."""
+    first = consumer.poll(timeout_s)
+    records = []
+    for message in [] if first is None else [first, *consumer.consume(most - 1, 0)]:
+        if (error := message.error()) is None:
+            records.append(incoming(message))
+        elif error.fatal():
+            raise Fatal(f"consumer: {error}")
+        else:
+            log.warning("consumer: %s", error)
+    return records
 
 
 class Outbox:

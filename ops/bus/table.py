@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from ops.bus import clients
 from ops.settings import Settings
@@ -48,5 +48,7 @@ def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = No
             if left and time.monotonic() - quiet_since_s > 60:
                 raise Transient(f"could not read {name} to its end within 60 s of silence")
         return table
+    except KafkaException as exc:
+        raise Transient(f"cannot read {name}: {exc.args[0].str()}") from None
     finally:
         reader.close()

@@ -70,7 +70,7 @@ def write_contact_sheet(results: Sequence[Result], path: Path) -> None:
 def _row(result: Result) -> Row:
     outcome = result.outcome
     output = result.request.output
-    prompts = tuple(f"{shot.prompt} ({shot.duration_s:g}\u00a0s)" for shot in result.request.shots)
+    prompts = tuple(f"{shot.prompt} ({shot.duration_s:g} s)" for shot in result.request.shots)
     reason = outcome.state.reason
     about = (f"{outcome.state.state}: {reason.message}",) if reason is not None else ()
     title = f"{outcome.title}  {output.width_px}x{output.height_px}  {result.request.lane}"

@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from ops.bus import clients, dead_letter, table
 from ops.bus.process import stop_event
-from ops.bus.sending import incoming
+from ops.bus.sending import read
 from ops.bus.transaction import Dead, Offsets, Transactions, after
 from ops.limits import load as load_limits
 from ops.settings import Settings
@@ -114,23 +114,18 @@ class Shell:
 
     def step(self) -> None:
         """One round: read a little, decide, write it all in one transaction."""
-        read = []
-        for message in self.consumer.consume(100, POLL_S):
-            if (error := message.error()) is None:
-                read.append(incoming(message))
-            elif error.fatal():
-                raise Fatal(f"consumer: {error}")
+        records = read(self.consumer, 100, POLL_S)
         now_ms = time.time_ns() // 1_000_000
         out: list[Outgoing] = []
         dead: list[Dead] = []
-        for record in read:
+        for record in records:
             try:
                 out += self.takers[self.topics[record.topic]](record, now_ms)
             except InvalidMessage as exc:
                 log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
                 dead.append(self._dead_letter(record, exc, now_ms))
         out += self.scheduler.tick(now_ms)
-        offsets: Offsets = after([r for r in read if self.topics[r.topic] is not WORKERS_STATE])
+        offsets: Offsets = after([r for r in records if self.topics[r.topic] is not WORKERS_STATE])
         if out or offsets:
             self.transactions.commit(out, dead, offsets, self.consumer)
         self._window()

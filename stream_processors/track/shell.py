@@ -7,17 +7,19 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ops.bus import clients, dead_letter, table
 from ops.bus.process import stop_event
-from ops.bus.sending import incoming
+from ops.bus.sending import read
 from ops.bus.transaction import Dead, Transactions, after
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.errors import Fatal, InvalidMessage
+from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, JobState
 from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_EVENTS, JOBS_STATE, DeadLetters
 from stream_processors.track.core import fold, records
 
 log = logging.getLogger(__name__)
+
+POLL_S = 0.1
 
 
 class Shell:
@@ -42,19 +44,13 @@ class Shell:
 
     def step(self) -> None:
         """One round: read some events, fold them, write what changed in one transaction."""
-        read = []
-        for message in self.consumer.consume(200, 0.1):
-            if (error := message.error()) is None:
-                read.append(incoming(message))
-            elif error.fatal():
-                raise Fatal(f"consumer: {error}")
         # A partition that was taken away while we read: its records belong to somebody else now.
-        read = [record for record in read if record.partition in self.states]
-        if not read:
+        taken = [r for r in read(self.consumer, 200, POLL_S) if r.partition in self.states]
+        if not taken:
             return
         out: list[Outgoing] = []
         dead: list[Dead] = []
-        for record in read:
+        for record in taken:
             try:
                 out += self._take(record)
             except InvalidMessage as exc:
@@ -62,7 +58,7 @@ class Shell:
                 headers = dead_letter.headers(record, self.group, "track", exc, time.time_ns() // 1_000_000)
                 topic = DeadLetters(JOBS_EVENTS).name(self.settings.prefix)
                 dead.append(Dead(topic, record.key, record.value, headers))
-        self.transactions.commit(out, dead, after(read), self.consumer)
+        self.transactions.commit(out, dead, after(taken), self.consumer)
 
     def _take(self, record: Incoming) -> list[Outgoing]:
         event = decode(JobEvent, record.value)

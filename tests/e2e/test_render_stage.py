@@ -61,6 +61,21 @@ fps_max = 60
 steps = 1
 guidance = 1.0
 chunk_cost_s = 600.0
+
+[[model]]
+name = "steady"
+family = "fake"
+source = "none"
+revision = "r1"
+pools = ["cpu"]
+clip_frames = 9
+given_frames = 3
+sizes = [[64, 64]]
+fps_min = 1
+fps_max = 60
+steps = 4
+guidance = 1.0
+chunk_cost_s = 2.0
 """
 START = """
 import logging, sys
@@ -225,12 +240,13 @@ def test_every_task_is_rendered_reported_and_committed(stage: Stage, tmp_path: P
 
 def test_the_announcements_say_what_the_scheduler_needs(stage: Stage) -> None:
     worker = stage.start()
-    tasks = [task_of(n) for n in range(3)]
+    # Steps of half a second: those of the quick model follow each other faster than they are announced.
+    tasks = [task_of(0, spec_of(0, model="steady")), task_of(1), task_of(2)]
     stage.send(*tasks)
     stage.until_reported(3)
     stage.until(lambda: stage.states[-1].pending == () and stage.states[-1].rendered == 3, "idle state")
     assert stage.states[-1].partitions == tuple(range(8))
-    assert set(stage.states[-1].models) == {"quick", "stuck"}
+    assert set(stage.states[-1].models) == {"quick", "steady"}
     assert stage.states[-1].capacity == 2
     busy = [s for s in stage.states if s.pending]
     assert busy
@@ -337,7 +353,7 @@ def test_rubbish_goes_to_the_dead_letters_and_the_next_task_is_rendered(stage: S
 
 def test_sigterm_finishes_the_running_chunk_and_leaves_the_rest(stage: Stage, tmp_path: Path) -> None:
     worker = stage.start()
-    tasks = [task_of(n) for n in range(30)]
+    tasks = [task_of(0, spec_of(0, model="steady")), *(task_of(n) for n in range(1, 30))]
     stage.send(*tasks)
     stage.until(lambda: any(s.step for s in stage.states), "first step")
     assert stage.stop(worker) == 0
