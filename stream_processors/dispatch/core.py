@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from schemas.errors import InvalidMessage
 from schemas.events import (
     ChunkInspected,
     ChunkTask,
@@ -52,6 +53,19 @@ def row_key(job: str) -> str:
     return f"{job}#progress"
 
 
+def _check(plan: Plan) -> None:
+    """What prioritise and split never write, and what would stop the scheduler for everybody if it came."""
+    if plan.placement is None or plan.placement.pool not in CHUNKS:
+        raise InvalidMessage(f"placement: missing or for an unknown pool; known are {', '.join(CHUNKS)}")
+    if plan.placement.weight <= 0 or plan.placement.chunk_cost_s <= 0:
+        raise InvalidMessage("placement: weight and chunk_cost_s must be above 0")
+    if not plan.chunks:
+        raise InvalidMessage("chunks: empty")
+    for index, span in enumerate(plan.chunks):
+        if not 0 <= span.shot < len(plan.request.shots) or not -1 <= span.after < index:
+            raise InvalidMessage(f"chunks[{index}]: shot {span.shot} or predecessor {span.after} does not exist")
+
+
 class Scheduler:
     def __init__(self, lane_weights: dict[Lane, float]) -> None:
         self.jobs: dict[str, Job] = {}
@@ -85,7 +99,9 @@ class Scheduler:
     # ---- records in ------------------------------------------------------------------------------------------------
 
     def on_plan(self, plan: Plan, now_ms: int) -> list[Outgoing]:
-        """A job joins. A job that is known, finished or cancelled already changes nothing."""
+        """A job joins. A job that is known, finished or cancelled already changes nothing. Raises InvalidMessage for a
+        plan that can never be carried out."""
+        _check(plan)
         if plan.job in self.jobs:
             return []
         if (row := self.finished.get(plan.job)) is not None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from schemas.codec import decode, encode
-from schemas.events import ChunkTask, Control, JobEvent, MuxTask, Plan, SchedulerRow
+from schemas.errors import InvalidMessage
+from schemas.events import ChunkSpan, ChunkTask, Control, JobEvent, MuxTask, Placement, Plan, SchedulerRow
 from schemas.records import Outgoing
 from schemas.topics import DISPATCH_STATE
 from stream_processors.dispatch.core import LOST_FIRST_MS, MAX_FAILURES, MAX_MUX_ATTEMPTS, Scheduler
@@ -233,6 +234,24 @@ def test_positions_count_from_the_front_of_each_lane(scheduler):
     told = [o.record for o in out if isinstance(o.record, JobEvent) and o.record.type == "job.progress"]
     told = {event.job: event.progress.queue_position for event in told}
     assert [told[f"default/j{n}"] for n in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"placement": None},
+        {"placement": Placement(pool="quantum", weight=1.0, chunk_cost_s=1.0)},
+        {"placement": Placement(pool="cpu", weight=0.0, chunk_cost_s=1.0)},
+        {"chunks": ()},
+        {"chunks": (ChunkSpan(0, 0, 17, 0),)},
+        {"chunks": (ChunkSpan(7, 0, 17, -1),)},
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused_and_stops_nobody(scheduler, broken):
+    with pytest.raises(InvalidMessage):
+        scheduler.on_plan(replace(plan("broken"), **broken), 1)
+    scheduler.on_plan(plan("good", chunks=1), 2)
+    assert [t.job for t in tasks(scheduler.tick(10))] == ["default/good"]
 
 
 STEPS = st.lists(

@@ -224,7 +224,7 @@ def test_records_that_break_the_contract_between_stages_are_dead_letters(setting
 
 
 def test_nothing_is_lost_when_every_stage_is_killed(settings: Settings) -> None:
-    names = [f"{lane}-{i}" for i in range(100) for lane in LANES]
+    names = [f"{lane}-{i}" for i in range(400) for lane in LANES]
     producer = clients.producer(settings)
     for name in names:
         lane = name.split("-")[0]
