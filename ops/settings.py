@@ -49,7 +49,8 @@ class Settings:
     device_cpus: str = ""
     """CPU cores of a render worker's device process, e.g. 1 or 0-3 or 0,2; empty: any."""
     worker_id: str = ""
-    """Name of this process among its stage; empty: made from host and pid."""
+    """Name of this process among its stage. Empty: render makes one from host and pid; track, whose name is the slot of
+    its transactions, takes "0", so a second track process needs a name of its own or the two fence each other."""
     torch_threads: int = 1
     """Threads of a CPU render worker. More than one fights with the other stages for the cores."""
     step_timeout_s: float = 120.0

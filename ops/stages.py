@@ -21,7 +21,7 @@ class Stage:
     reads:      topics it consumes, its own state topics among them
     writes:     topics it produces
     processes:  how many run on one machine unless told otherwise
-    needs_pool: it serves one pool (`--pool`, `--device`)
+    needs_pool: it serves one pool (REELBUS_POOL, REELBUS_DEVICE)
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The life of a job, as a table. Only `track` walks it; README's diagram is drawn from it.
+"""The life of a job, as a table. Only `track` walks it; the diagram in docs/reference/events.md shows it.
 
 Two rules: an event that is not in the table for a state changes nothing, and nothing leaves a terminal state.
 """

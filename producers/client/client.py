@@ -121,7 +121,7 @@ class Client:
             self._opened.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
 
     def cancel(self, job: str, reason: str = "") -> None:
-        """Ask for a job to be cancelled; it stops at the next denoise step. A finished job stays as it is."""
+        """Ask for a job to be cancelled; it stops at the next chunk. A finished job stays as it is."""
         key = key_of(job)
         now_ms = time.time_ns() // 1_000_000
         order = Control(job=key, action="cancel", reason=reason, requested_at_ms=now_ms)

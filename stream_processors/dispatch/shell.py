@@ -126,7 +126,7 @@ class Shell:
                 dead.append(self._dead_letter(record, exc, now_ms))
         out += self.scheduler.tick(now_ms)
         offsets: Offsets = after([r for r in records if self.topics[r.topic] is not WORKERS_STATE])
-        if out or offsets:
+        if out or dead or offsets:
             self.transactions.commit(out, dead, offsets, self.consumer)
         self._window()
 
