@@ -30,6 +30,8 @@ class Settings:
     """Object store: a directory, or s3://bucket[/prefix]."""
     s3_endpoint_url: str = ""
     """Endpoint of an S3-compatible server; empty for AWS."""
+    video_retention_days: int = 0
+    """How long published videos are promised to stay; results carry the moment. 0: until somebody deletes them."""
     data_dir: str = ".reelbus"
     """Where the local broker and logs live."""
     registry: str = str(PACKAGE_ROOT / "gpu_consumers" / "models" / "registry.toml")
@@ -55,6 +57,14 @@ class Settings:
     """Threads of a CPU render worker. More than one fights with the other stages for the cores."""
     step_timeout_s: float = 120.0
     """A denoise step that takes longer is taken for a hang: the device process is killed and started anew."""
+    tenants: str = ""
+    """Tenants file (TOML): who may send, and with which keys they sign. Empty: open mode, a tenant's name is
+    taken as it stands in the payload."""
+    schema_registry: str = ""
+    """URL of a schema registry that speaks Confluent's API, e.g. https://registry:8081 or
+    http://apicurio:8080/apis/ccompat/v7. Empty: the file registry that is part of reelbus."""
+    schema_registry_auth_file: str = ""
+    """File with key=value lines for it: username and password, or token; ca_file, cert_file, key_file."""
     webhook_secret_file: str = ""
     """File with the whsec_... secret that signs webhooks; without it webhooks are refused at the request."""
     webhook_allow_private: bool = False

@@ -1,4 +1,4 @@
-"""The pipeline as data: nine stages, what they read and write. The supervisor, the CLI and tests read this table."""
+"""The pipeline as data: ten stages, what they read and write. The supervisor, the CLI and tests read this table."""
 
 import importlib
 from collections.abc import Callable
@@ -22,6 +22,7 @@ class Stage:
     writes:     topics it produces
     processes:  how many run on one machine unless told otherwise
     needs_pool: it serves one pool (REELBUS_POOL, REELBUS_DEVICE)
+    writes_replies: it writes the reply topics of all tenants, which are in no table
     """
 
     name: str
@@ -31,13 +32,14 @@ class Stage:
     writes: tuple[Topic, ...]
     processes: int = 1
     needs_pool: bool = False
+    writes_replies: bool = False
 
 
 _STAGES = (
     Stage(
         "moderate", "stream_processors.moderate.shell:main", "faust",
-        reads=(*topics.JOBS_REQUESTED.values(),),
-        writes=(*topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS),
+        reads=(*topics.JOBS_REQUESTED.values(), topics.ORDERS_REQUESTED),
+        writes=(*topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS, topics.JOBS_CONTROL),
     ),
     Stage(
         "split", "stream_processors.split.shell:main", "faust",
@@ -79,12 +81,18 @@ _STAGES = (
     Stage(
         "track", "stream_processors.track.shell:main", "confluent-kafka",
         reads=(topics.JOBS_EVENTS, topics.JOBS_STATE),
-        writes=(topics.JOBS_STATE, topics.JOBS_FINISHED, topics.USAGE_METERED),
+        writes=(topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.USAGE_METERED),
     ),
     Stage(
         "notify", "stream_processors.notify.shell:main", "confluent-kafka",
         reads=(topics.JOBS_FINISHED, *topics.JOBS_FINISHED_RETRY.values()),
         writes=(*topics.JOBS_FINISHED_RETRY.values(), topics.NOTIFY_LOG),
+    ),
+    Stage(
+        "reply", "stream_processors.reply.shell:main", "confluent-kafka",
+        reads=(topics.JOBS_REPLIES,),
+        writes=(),
+        writes_replies=True,
     ),
 )  # fmt: skip
 
@@ -93,10 +101,11 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, topics.WORKERS_STATE)
 """Topics by which a later stage answers dispatch. Without them data flows one way."""
-WRITTEN_OUTSIDE: tuple[Topic, ...] = (*topics.JOBS_REQUESTED.values(), topics.JOBS_CONTROL)
-"""Topics that producers and the command line write."""
+WRITTEN_OUTSIDE: tuple[Topic, ...] = (*topics.JOBS_REQUESTED.values(), topics.ORDERS_REQUESTED)
+"""Topics that callers write."""
 READ_OUTSIDE: tuple[Topic, ...] = (
-    topics.JOBS_STATE, topics.JOBS_FINISHED, topics.USAGE_METERED, topics.NOTIFY_LOG, topics.JOBS_EVENTS,
+    topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,
+    topics.NOTIFY_LOG, topics.JOBS_EVENTS,
 )  # fmt: skip
 """Topics meant for users' own consumers."""
 

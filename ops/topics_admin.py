@@ -82,8 +82,7 @@ def _config(topic: Topic, replication: int) -> dict[str, str]:
         config = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(SEGMENT_MS)}
     else:
         config = _deleted_after(topic.retention_ms)
-    if topic.entity.startswith("jobs.requested."):
-        # Deadlines and waiting times count from the broker's clock, not from that of whoever asks.
+    if topic.broker_time:
         config["message.timestamp.type"] = "LogAppendTime"
     return {**config, **_durable(replication)}
 

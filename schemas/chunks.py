@@ -5,8 +5,9 @@ Split writes only spans into the plan; dispatch, mux and tests derive the rest h
 
 from functools import lru_cache
 
-from schemas.events import ChunkSpec, JobRequest, Plan
 from schemas.ids import chunk_id, chunk_object_key, seed_of
+from schemas.plan import ChunkSpec, Plan
+from schemas.request import JobRequest
 
 
 def frames_of(duration_s: float, fps: int) -> int:
@@ -25,13 +26,20 @@ def total_frames(request: JobRequest) -> int:
     return sum(frames_of(s.duration_s, fps) for s in request.shots) - sum(overlap_frames(request).values())
 
 
+def shot_seeds(plan: Plan) -> tuple[int, ...]:
+    """Seed of every shot: as it was asked for, or derived from the job."""
+    return tuple(
+        shot.seed if shot.seed is not None else seed_of(plan.job, str(index))
+        for index, shot in enumerate(plan.request.shots)
+    )
+
+
 def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
     """Spec of every chunk, in plan order. A chunk's predecessor has a smaller index."""
     specs: list[ChunkSpec] = []
-    render, request = plan.render, plan.request
+    render, request, seeds = plan.render, plan.request, shot_seeds(plan)
     for index, span in enumerate(plan.chunks):
         shot = request.shots[span.shot]
-        shot_seed = shot.seed if shot.seed is not None else seed_of(plan.job, str(span.shot))
         specs.append(
             ChunkSpec(
                 tenant=request.tenant,
@@ -39,7 +47,7 @@ def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
                 model_revision=render.model_revision,
                 prompt=shot.prompt,
                 negative_prompt=shot.negative_prompt,
-                seed=shot_seed if span.first_frame == 0 else seed_of(str(shot_seed), str(span.first_frame)),
+                seed=_seed(seeds[span.shot], span.first_frame),
                 steps=render.steps,
                 guidance=render.guidance,
                 width_px=render.width_px,
@@ -53,6 +61,10 @@ def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
         )
         assert span.after < index
     return tuple(specs)
+
+
+def _seed(shot_seed: int, first_frame: int) -> int:
+    return shot_seed if first_frame == 0 else seed_of(str(shot_seed), str(first_frame))
 
 
 @lru_cache(maxsize=4096)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,9 +22,29 @@ def _sha256(*parts: str) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces; `value` is a Struct or plain data. The input of every content hash."""
-    plain = msgspec.to_builtins(value)
+    """JSON with sorted keys and no spaces; `value` is a Struct or plain data. The input of every content hash.
+
+    A field that equals its default is left out, so that a record means the same however it was written (JSON or Avro,
+    default spelled out or not) and a field that a later version adds changes no hash.
+    """
+    plain = _meaning(value)
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _meaning(value: Any) -> Any:
+    # msgspec's own omit_defaults compares by identity: a default that was decoded is not the object of the class.
+    if isinstance(value, msgspec.Struct):
+        pairs = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
+        return {field.encode_name: _meaning(given) for field, given in pairs if given != _default(field)}
+    if isinstance(value, Mapping):
+        return {name: _meaning(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_meaning(item) for item in value]
+    return msgspec.to_builtins(value)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def job_key(tenant: str, job_id: str) -> str:

@@ -1,11 +1,12 @@
 """The life of a job, as a table. Only `track` walks it; the diagram in docs/reference/events.md shows it.
 
-Two rules: an event that is not in the table for a state changes nothing, and nothing leaves a terminal state.
+Two rules: an event that is not in the table for a state changes nothing, and nothing leaves a terminal state, except
+that what was completed may be deleted.
 """
 
 from schemas.events import EventType, State
 
-TERMINAL: frozenset[State] = frozenset(("completed", "rejected", "failed", "cancelled", "expired"))
+TERMINAL: frozenset[State] = frozenset(("completed", "rejected", "failed", "cancelled", "expired", "deleted"))
 
 _ENDS: dict[EventType, State] = {
     "job.published": "completed",

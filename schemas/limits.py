@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from schemas.errors import Fatal
-from schemas.events import LANES, Lane, Shot
 from schemas.registry import ModelEntry
+from schemas.request import LANES, Lane, Shot
 
 Weight = Annotated[float, Meta(gt=0, le=1000)]
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from schemas.topics import Topic
+from schemas.codec import Format, encode
+from schemas.topics import CallersTopic, Topic
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -26,9 +27,14 @@ class Incoming:
 class Outgoing:
     """A record to write. Without `partition` the key picks it."""
 
-    topic: Topic
+    topic: Topic | CallersTopic
     key: str
     record: msgspec.Struct | None
     """None writes a tombstone."""
     headers: Headers = ()
     partition: int | None = None
+    format: Format = "avro"
+
+    def value(self) -> bytes | None:
+        """Bytes to write. Raises ValueError for a record that is too large."""
+        return None if self.record is None else encode(self.record, self.format)

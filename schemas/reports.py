@@ -1,7 +1,23 @@
 """How stages report a fact about a job. Pure: the same fact gets the same id, so a redelivered one changes nothing."""
 
-from schemas.events import EventType, JobEvent, JobRequest, Plan, Progress, Reason, Video
+from typing import TypedDict, Unpack
+
+from schemas.events import EventType, JobEvent, Progress, PromptVerdict, Reason, Video
 from schemas.ids import event_id
+from schemas.plan import Origin, Plan
+from schemas.request import JobRequest
+from schemas.work import FrameVerdict
+
+
+class Facts(TypedDict, total=False):
+    """What an event may say beyond its type."""
+
+    reason: Reason | None
+    progress: Progress | None
+    prompts: PromptVerdict | None
+    frames: FrameVerdict | None
+    video: Video | None
+    fingerprint: str
 
 
 def job_event(
@@ -12,10 +28,9 @@ def job_event(
     *,
     at_ms: int,
     requested_at_ms: int,
+    origin: Origin,
     about: str = "",
-    reason: Reason | None = None,
-    progress: Progress | None = None,
-    video: Video | None = None,
+    **facts: Unpack[Facts],
 ) -> JobEvent:
     """An event that stands alone: it carries what a reader needs of the request.
 
@@ -31,23 +46,16 @@ def job_event(
         model=request.model,
         metadata=request.metadata,
         webhook=request.webhook,
+        reply_topic=request.reply_topic or "",
+        batch_id=request.batch_id or "",
         requested_at_ms=requested_at_ms,
-        reason=reason,
-        progress=progress,
-        video=video,
+        origin=origin,
+        **facts,
     )
 
 
 def plan_event(
-    source: str,
-    kind: EventType,
-    plan: Plan,
-    *,
-    at_ms: int,
-    about: str = "",
-    reason: Reason | None = None,
-    progress: Progress | None = None,
-    video: Video | None = None,
+    source: str, kind: EventType, plan: Plan, *, at_ms: int, about: str = "", **facts: Unpack[Facts]
 ) -> JobEvent:
     """`job_event` for stages that have the plan."""
     return job_event(
@@ -57,8 +65,7 @@ def plan_event(
         plan.request,
         at_ms=at_ms,
         requested_at_ms=plan.requested_at_ms,
+        origin=plan.origin,
         about=about,
-        reason=reason,
-        progress=progress,
-        video=video,
+        **facts,
     )

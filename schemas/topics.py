@@ -3,25 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.events import (
-    LANES,
-    ChunkInspected,
-    ChunkRendered,
-    ChunkTask,
-    ClearedJob,
-    Control,
-    JobEvent,
-    JobFinished,
-    JobRequest,
-    JobState,
-    Lane,
-    MuxTask,
-    Plan,
-    SchedulerRow,
-    UsageMetered,
-    WebhookDelivery,
-    WorkerState,
-)
+from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered, WebhookDelivery
+from schemas.plan import ClearedJob, Plan
+from schemas.request import LANES, JobOrder, JobRequest, Lane
+from schemas.work import ChunkInspected, ChunkRendered, ChunkTask, Command, MuxTask, SchedulerRow, WorkerState
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -37,15 +22,20 @@ class Topic:
 
     entity:       its name without prefix and version, e.g. "jobs.requested.express"
     record:       struct carried as value, or None where any bytes may be (dead letters)
+    about:        what it carries, in one sentence
     partitions:   default count; every topic of one key family has the same
     retention_ms: how long records stay; None for compacted topics, which keep the last record per key
+    key:          what the record key is
+    broker_time:  record timestamps are the broker's (LogAppendTime), not the sender's
     """
 
     entity: str
     record: type[Any] | None
+    about: str
     partitions: int = 4
     retention_ms: int | None = 7 * DAY_MS
     key: str = "job"
+    broker_time: bool = False
 
     @property
     def compacted(self) -> bool:
@@ -56,36 +46,60 @@ class Topic:
         return f"{prefix}.{self.entity}.v1"
 
 
-def _by_lane(entity: str, record: type[Any]) -> dict[Lane, Topic]:
-    return {lane: Topic(f"{entity}.{lane}", record) for lane in LANES}
+def _by_lane(entity: str, record: type[Any], about: str, **more: Any) -> dict[Lane, Topic]:
+    return {lane: Topic(f"{entity}.{lane}", record, f"{about}, lane {lane}.", **more) for lane in LANES}
 
 
-JOBS_REQUESTED = _by_lane("jobs.requested", JobRequest)
-JOBS_CLEARED = _by_lane("jobs.cleared", ClearedJob)
-PLANS_DRAFTED = _by_lane("plans.drafted", Plan)
-PLANS_READY = _by_lane("plans.ready", Plan)
-CHUNKS = {pool: Topic(f"chunks.{pool}", ChunkTask, partitions=8, retention_ms=DAY_MS) for pool in POOLS}
-CHUNKS_RENDERED = Topic("chunks.rendered", ChunkRendered, retention_ms=DAY_MS)
-CHUNKS_INSPECTED = Topic("chunks.inspected", ChunkInspected, retention_ms=DAY_MS)
-MUX_TASKS = Topic("mux.tasks", MuxTask, retention_ms=2 * DAY_MS)
-JOBS_CONTROL = Topic("jobs.control", Control)
-JOBS_EVENTS = Topic("jobs.events", JobEvent)
-JOBS_STATE = Topic("jobs.state", JobState, retention_ms=None)
-JOBS_FINISHED = Topic("jobs.finished", JobFinished, retention_ms=30 * DAY_MS)
-JOBS_FINISHED_RETRY = {
-    delay: Topic(f"jobs.finished.retry.{delay}", JobFinished, partitions=1) for delay, _ in NOTIFY_DELAYS
+# Deadlines, waiting times and the age of signatures count from the broker's clock, not from that of whoever asks.
+_ASKED: dict[str, Any] = {"key": "job_id", "broker_time": True}
+
+JOBS_REQUESTED = _by_lane("jobs.requested", JobRequest, "Job requests as callers send them", **_ASKED)
+ORDERS_REQUESTED = Topic("orders.requested", JobOrder, "What callers want done with jobs they sent.", **_ASKED)
+JOBS_CLEARED = _by_lane("jobs.cleared", ClearedJob, "Requests that moderation let through")
+PLANS_DRAFTED = _by_lane("plans.drafted", Plan, "Jobs cut into chunks")
+PLANS_READY = _by_lane("plans.ready", Plan, "Plans with pool, weight and cost")
+CHUNKS = {
+    pool: Topic(f"chunks.{pool}", ChunkTask, f"Chunks to render, pool {pool}.", partitions=8, retention_ms=DAY_MS)
+    for pool in POOLS
 }
-USAGE_METERED = Topic("usage.metered", UsageMetered, retention_ms=90 * DAY_MS)
-WORKERS_STATE = Topic("workers.state", WorkerState, partitions=1, retention_ms=HOUR_MS, key="worker_id")
-DISPATCH_STATE = Topic("dispatch.state", SchedulerRow, partitions=1, retention_ms=None)
-DISPATCH_LEADER = Topic("dispatch.leader", None, partitions=1, retention_ms=HOUR_MS)
-NOTIFY_LOG = Topic("notify.log", WebhookDelivery, retention_ms=30 * DAY_MS)
+CHUNKS_RENDERED = Topic("chunks.rendered", ChunkRendered, "What workers did with their tasks.", retention_ms=DAY_MS)
+CHUNKS_INSPECTED = Topic("chunks.inspected", ChunkInspected, "Rendered chunks with a verdict.", retention_ms=DAY_MS)
+MUX_TASKS = Topic("mux.tasks", MuxTask, "Jobs whose chunks are all rendered and allowed.", retention_ms=2 * DAY_MS)
+JOBS_CONTROL = Topic("jobs.control", Command, "Orders to the scheduler.")
+JOBS_EVENTS = Topic("jobs.events", JobEvent, "Facts about jobs, reported by every stage.")
+JOBS_STATE = Topic("jobs.state", JobState, "Where every job stands: the last record per job.", retention_ms=None)
+JOBS_FINISHED = Topic(
+    "jobs.finished", JobFinished, "The terminal record of every job, exactly one.", retention_ms=30 * DAY_MS
+)
+JOBS_FINISHED_RETRY = {
+    delay: Topic(f"jobs.finished.retry.{delay}", JobFinished, f"Webhooks to try again after {delay}.", partitions=1)
+    for delay, _ in NOTIFY_DELAYS
+}
+JOBS_REPLIES = Topic("jobs.replies", JobReply, "What callers are told, all tenants.")
+REPLIES_DEFAULT = Topic(
+    "replies.default", JobReply, "What callers of tenant default are told, in the format of their request.",
+    retention_ms=30 * DAY_MS, key="job_id",
+)  # fmt: skip
+USAGE_METERED = Topic("usage.metered", UsageMetered, "What every job used.", retention_ms=90 * DAY_MS)
+WORKERS_STATE = Topic(
+    "workers.state", WorkerState, "What render workers say of themselves.",
+    partitions=1, retention_ms=HOUR_MS, key="worker_id",
+)  # fmt: skip
+DISPATCH_STATE = Topic(
+    "dispatch.state", SchedulerRow, "The scheduler's memory: SchedulerRow at <job>#progress, Plan at <job>#plan.",
+    partitions=1, retention_ms=None, key="job#progress or job#plan",
+)  # fmt: skip
+DISPATCH_LEADER = Topic(
+    "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
+    partitions=1, retention_ms=HOUR_MS, key="none",
+)  # fmt: skip
+NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhook.", retention_ms=30 * DAY_MS)
 
 LIVE_TOPICS: tuple[Topic, ...] = (
-    *JOBS_REQUESTED.values(), *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
+    *JOBS_REQUESTED.values(), ORDERS_REQUESTED, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
     *CHUNKS.values(), CHUNKS_RENDERED, CHUNKS_INSPECTED, MUX_TASKS, JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE,
-    JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(), USAGE_METERED, WORKERS_STATE, DISPATCH_STATE, DISPATCH_LEADER,
-    NOTIFY_LOG,
+    JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(), JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
+    DISPATCH_STATE, DISPATCH_LEADER, NOTIFY_LOG,
 )  # fmt: skip
 
 
@@ -97,3 +111,19 @@ class DeadLetters:
 
     def name(self, prefix: str) -> str:
         return f"dlq.{self.of.name(prefix)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallersTopic:
+    """A reply topic that a caller named: it is in no table, and no prefix applies."""
+
+    full_name: str
+    entity: str = "jobs.replies"
+
+    def name(self, prefix: str) -> str:
+        return self.full_name
+
+
+def reply_topics_of(tenant: str, prefix: str) -> str:
+    """What the names of a tenant's own reply topics start with."""
+    return f"{prefix}.replies.{tenant}."

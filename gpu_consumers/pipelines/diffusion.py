@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gpu_consumers.models.digest import verify
 from gpu_consumers.pipelines.renderer import Frames, OnStep
 from schemas.errors import Fatal, Transient
-from schemas.events import ChunkSpec
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_consumers.pipelines.renderer import Frames, OnStep, check
-from schemas.events import ChunkSpec
 from schemas.ids import chunk_id
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 GRID = 8

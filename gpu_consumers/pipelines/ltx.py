@@ -12,7 +12,7 @@ from msgspec import Meta
 from gpu_consumers.pipelines.diffusion import call_arguments, device_errors, new_frames, open_pipeline
 from gpu_consumers.pipelines.renderer import Frames, OnStep, check
 from schemas.errors import Fatal
-from schemas.events import ChunkSpec
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 CLASSES = ("LTXPipeline", "LTXConditionPipeline")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import Fatal, InvalidMessage, Transient
-from schemas.events import ChunkSpec
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 FAMILIES = ("ltx", "wan", "fake")

@@ -11,7 +11,7 @@ from typing import Any
 from gpu_consumers.pipelines.diffusion import call_arguments, device_errors, new_frames, open_pipeline
 from gpu_consumers.pipelines.renderer import Frames, OnStep, check
 from schemas.errors import Fatal
-from schemas.events import ChunkSpec
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 CLASSES = ("WanPipeline",)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from schemas.events import ChunkRendered, ChunkSpec, ChunkTask, ObjectRef
+from schemas.plan import ChunkSpec
+from schemas.work import ChunkRendered, ChunkTask, ObjectRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from gpu_consumers.render.actions import Action
 from gpu_consumers.render.device import Batch, Device
 from gpu_consumers.render.offsets import Offsets
 from gpu_consumers.render.protocol import WARM_MODELS
-from schemas.events import LANES, ChunkRendered, ChunkTask, ObjectRef
 from schemas.registry import ModelEntry
+from schemas.request import LANES
+from schemas.work import ChunkRendered, ChunkTask, ObjectRef
 
 MAX_ATTEMPTS = 3
 """Times that one task may fail on the device, or take it down, before it is reported as failed."""

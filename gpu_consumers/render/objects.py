@@ -8,8 +8,9 @@ from gpu_consumers.render.scratch import Scratch, read_frames, write_frames
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, PutOutcome, Store
 from ops.storage.transfer import disk_errors
 from schemas.errors import Transient
-from schemas.events import ChunkSpec, ChunkTask, ObjectRef
 from schemas.ids import chunk_object_key
+from schemas.plan import ChunkSpec
+from schemas.work import ChunkTask, ObjectRef
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from schemas.events import ChunkSpec
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024

@@ -31,10 +31,10 @@ from ops.settings import Settings
 from ops.storage.open import open_store
 from schemas.codec import decode, encode
 from schemas.errors import Fatal, InvalidMessage, Transient
-from schemas.events import ChunkTask, ObjectRef, WorkerState
 from schemas.records import Incoming
 from schemas.registry import ModelEntry
 from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE, DeadLetters
+from schemas.work import ChunkTask, ObjectRef, WorkerState
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ import av
 import cv2
 import numpy as np
 
-from schemas.events import ChunkSpan, JobRequest, Output, Plan, RenderSettings, Shot
+from schemas.plan import ChunkSpan, Plan, RenderSettings
+from schemas.request import JobRequest, Output, Shot
 from stream_processors.mux.assemble import assemble
 from stream_processors.mux.encode import CRF, PRESET
 from stream_processors.mux.label import plate

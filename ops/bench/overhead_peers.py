@@ -19,9 +19,11 @@ from ops.settings import Settings
 from producers.client import Client
 from schemas.codec import decode
 from schemas.errors import Fatal
-from schemas.events import ChunkRendered, JobFinished, JobRequest, Output, Shot
+from schemas.events import JobFinished
 from schemas.registry import ModelEntry
+from schemas.request import JobRequest, Output, Shot
 from schemas.topics import CHUNKS_RENDERED, JOBS_FINISHED, Topic
+from schemas.work import ChunkRendered
 
 SHOTS_PER_JOB = 8
 TIMEOUT_S = 300.0

@@ -25,7 +25,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from ops.bus import dead_letter, faust_security
 from ops.bus.clients import group_id
 from ops.settings import Settings
-from schemas.codec import encode
+from schemas import cloud_events
 from schemas.errors import Fatal, InvalidMessage
 from schemas.records import Headers, Incoming, Outgoing
 from schemas.topics import DeadLetters, Topic
@@ -36,7 +36,6 @@ Decide = Callable[[Incoming], Sequence[Outgoing]]
 
 EXIT_UNCOMMITTED = 70
 """Exit status (EX_SOFTWARE) of a process that ended with a record read and not committed."""
-MAX_CARRIED_BYTES = 4096
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest batch the producer hands over: the broker's limit decides, not the client's."""
 MAX_CUT_VALUE_BYTES = 32 * 1024
@@ -82,8 +81,7 @@ def attach(app: faust.App, settings: Settings, stage: str, source: Topic, decide
     """Make `app` read `source` and write what `decide` answers.
 
     decide: pure; called once per record, again after a crash. Its records are sent in order, each after the one before
-            it was acknowledged, and carry the tracing and CloudEvents headers of the record they answer. It raises
-            InvalidMessage for a record that can never be processed.
+            it was acknowledged. It raises InvalidMessage for a record that can never be processed.
     """
     _Agent(app, settings, stage, source, decide).attach()
 
@@ -144,15 +142,16 @@ class _Agent:
 
     async def _answer(self, record: Incoming, place: str) -> None:
         try:
-            answers = [(out, None if out.record is None else encode(out.record)) for out in self.decide(record)]
+            answers = [(out, out.value()) for out in self.decide(record)]
         except InvalidMessage as exc:
             log.warning("%s: dead letter from %s: %s", self.stage, place, dead_letter.printable(str(exc)))
             await self._bury(record, exc)
             return
-        headers = carried(record.headers)
         for out, value in answers:
-            sent = (*headers, *out.headers)
-            await self._send(out.topic.name(self.prefix), out.key.encode(), value, sent, out.partition)
+            headers = out.headers
+            if out.record is not None and value is not None:
+                headers += cloud_events.headers(self.stage, out.topic.entity, out.key, out.record, value)
+            await self._send(out.topic.name(self.prefix), out.key.encode(), value, headers, out.partition)
 
     async def _bury(self, record: Incoming, error: InvalidMessage) -> None:
         headers = dead_letter.headers(record, self.group, self.stage, error, time.time_ns() // 1_000_000)
@@ -190,10 +189,3 @@ def incoming(message: Any) -> Incoming:
         headers=tuple((str(name), value or b"") for name, value in pairs),
         timestamp_ms=-1 if message.timestamp is None else round(message.timestamp * 1000),
     )
-
-
-def carried(headers: Headers) -> Headers:
-    """Headers that answers take over: CloudEvents attributes and W3C trace context, unless they are too many."""
-    kept = tuple((n, v) for n, v in headers if n.startswith("ce_") or n in ("traceparent", "tracestate", "baggage"))
-    size = sum(len(name.encode()) + len(value) for name, value in kept)
-    return kept if size <= MAX_CARRIED_BYTES else ()

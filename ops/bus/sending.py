@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
-from schemas.codec import encode
+from schemas import cloud_events
 from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
 
@@ -46,11 +46,15 @@ def read(consumer: Consumer, most: int, timeout_s: float) -> list[Incoming]:
 
 
 class Outbox:
-    """A producer with its delivery failures. `send` hands over, `failures` grows while the producer is polled."""
+    """A producer with its delivery failures. `send` hands over, `failures` grows while the producer is polled.
 
-    def __init__(self, producer: Producer, prefix: str) -> None:
+    source: who writes, for the CloudEvents headers
+    """
+
+    def __init__(self, producer: Producer, prefix: str, source: str) -> None:
         self.producer = producer
         self.prefix = prefix
+        self.source = source
         self.failures: list[str] = []
 
     def _delivered(self, error: KafkaError | None, message: object) -> None:
@@ -59,8 +63,11 @@ class Outbox:
 
     def send(self, records: Iterable[Outgoing]) -> None:
         """Hand over records. Encoding errors raise before anything is handed over."""
-        for out, value in [(o, encode(o.record) if o.record is not None else None) for o in records]:
-            self.send_raw(out.topic.name(self.prefix), out.key.encode(), value, list(out.headers), out.partition)
+        for out, value in [(out, out.value()) for out in records]:
+            headers = list(out.headers)
+            if out.record is not None and value is not None:
+                headers += cloud_events.headers(self.source, out.topic.entity, out.key, out.record, value)
+            self.send_raw(out.topic.name(self.prefix), out.key.encode(), value, headers, out.partition)
 
     def send_raw(
         self,

@@ -33,7 +33,7 @@ class Transactions:
     the first."""
 
     def __init__(self, settings: Settings, stage: str, slot: str) -> None:
-        self._outbox = Outbox(clients.transactional_producer(settings, f"{stage}-{slot}"), settings.prefix)
+        self._outbox = Outbox(clients.transactional_producer(settings, f"{stage}-{slot}"), settings.prefix, stage)
 
     def commit(
         self,

@@ -50,7 +50,7 @@ class _Loop:
         self.group = clients.group_id(settings, stage)
         self.lanes: dict[Place, _Lane] = {}
         self.paused = False
-        self.outbox = Outbox(clients.producer(settings), settings.prefix)
+        self.outbox = Outbox(clients.producer(settings), settings.prefix, stage)
         self.consumer: Consumer = clients.consumer(settings, self.group)
         self.consumer.subscribe(list(self.topics), on_assign=self._assigned, on_revoke=self._gone, on_lost=self._gone)
         self.stop = stop_event()

@@ -12,11 +12,15 @@ from ops.storage.store import Store
 from ops.view.sheet import Row, contact_sheet
 from ops.view.summary import Outcome
 from schemas.errors import InvalidMessage
-from schemas.events import JobRequest, JobState
+from schemas.events import JobState
+from schemas.request import JobRequest
 
 PICTURES = 5
 EXPECT = "expect"
-"""Metadata entry of an example: how it should end. One of completed (if left out), reused, rejected."""
+"""Metadata entry of an example: how it should end. One of completed (if left out), reused, rejected.
+
+reused: its chunks and those of the jobs with the same shots are rendered once, whichever of them comes first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,17 @@ class Result:
     pictures: tuple[Image.Image, ...] = ()
 
 
-def collect(store: Store, request: JobRequest, state: JobState, folder: Path) -> Result:
-    """Fetch video and thumbnail of a job and compare them with what was asked for."""
-    faults = ending_faults(request, state)
+def collect_all(store: Store, requests: Sequence[JobRequest], states: Sequence[JobState], folder: Path) -> list[Result]:
+    """Fetch video and thumbnail of every job and compare them with what was asked for."""
+    jobs = list(zip(requests, states, strict=True))
+    results = []
+    for request, state in jobs:
+        twins = [s for r, s in jobs if s is not state and (r.shots, r.output) == (request.shots, request.output)]
+        results.append(_collect(store, request, state, ending_faults(request, state, twins), folder))
+    return results
+
+
+def _collect(store: Store, request: JobRequest, state: JobState, faults: tuple[str, ...], folder: Path) -> Result:
     if state.video is None:
         return Result(request, Outcome(state, request.job_id, faults=faults))
     files = download(store, state, folder, sheet=False)
@@ -43,8 +55,8 @@ def collect(store: Store, request: JobRequest, state: JobState, folder: Path) ->
     return Result(request, Outcome(state, request.job_id, str(files.video), size_bytes, all_faults), footage.pictures)
 
 
-def ending_faults(request: JobRequest, state: JobState) -> tuple[str, ...]:
-    """How the end of a job differs from what its example expects. Pure."""
+def ending_faults(request: JobRequest, state: JobState, twins: Sequence[JobState] = ()) -> tuple[str, ...]:
+    """How the end of a job differs from what its example expects. Pure. twins: states of jobs with the same shots."""
     expected = request.metadata.get(EXPECT, "completed")
     faults = []
     if expected == "rejected":
@@ -54,10 +66,14 @@ def ending_faults(request: JobRequest, state: JobState) -> tuple[str, ...]:
     if state.state != "completed":
         why = f": {state.reason.message}" if state.reason is not None else ""
         faults.append(f"should have been completed, is {state.state}{why}")
-    progress = state.progress
-    if expected == "reused" and (progress is None or not progress.chunks or progress.reused != progress.chunks):
-        reused = f"{progress.reused} of {progress.chunks}" if progress is not None else "none"
-        faults.append(f"should have reused all chunks, reused {reused}")
+    if expected == "reused":
+        chunks = state.progress.chunks if state.progress is not None else 0
+        reused = sum(s.progress.reused for s in (state, *twins) if s.progress is not None)
+        if not chunks or not twins or reused != chunks * len(twins):
+            faults.append(
+                f"with the same shots as {len(twins)} more, should have reused {chunks * len(twins)} chunks, "
+                f"reused {reused}"
+            )
     return tuple(faults)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ops.cli.connection import Place
-from ops.cli.demo_results import Result, collect, write_contact_sheet
+from ops.cli.demo_results import Result, collect_all, write_contact_sheet
 from ops.cli.output import paper, screen
 from ops.cli.stack import Stack, stack
 from ops.cli.watching import Follower, print_line
@@ -85,9 +85,7 @@ class Demo:
         self.out.mkdir(parents=True, exist_ok=True)
         store = open_store(running.settings)
         states = [follower.state.jobs[key] for key in keys]
-        results = [
-            collect(store, request, state, self.out) for request, state in zip(self.requests, states, strict=True)
-        ]
+        results = collect_all(store, self.requests, states, self.out)
         write_contact_sheet(results, self.out / "contact-sheet.png")
         return results
 

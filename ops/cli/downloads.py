@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ops.storage.store import ObjectCorrupt, Store
-from schemas.events import JobState, ObjectRef
+from schemas.events import JobState, PublishedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ def download(store: Store, state: JobState, folder: Path, *, sheet: bool = True)
     folder.mkdir(parents=True, exist_ok=True)
     stem = state.job.partition("/")[2].replace(":", "_")
     return Files(
-        video=_fetch(store, state.video.video, folder, stem),
+        video=_fetch(store, state.video.file, folder, stem),
         thumbnail=_fetch(store, state.video.thumbnail, folder, stem),
         contact_sheet=_fetch(store, state.video.contact_sheet, folder, f"{stem}.sheet") if sheet else None,
     )
 
 
-def _fetch(store: Store, ref: ObjectRef, folder: Path, stem: str) -> Path:
+def _fetch(store: Store, ref: PublishedFile, folder: Path, stem: str) -> Path:
     target = folder / f"{stem}{PurePosixPath(ref.key).suffix}"
     info = store.fetch(ref.key, target)
     if info.sha256 != ref.sha256:

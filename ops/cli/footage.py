@@ -8,7 +8,7 @@ from PIL import Image
 
 from schemas.chunks import total_frames
 from schemas.errors import InvalidMessage
-from schemas.events import JobRequest
+from schemas.request import JobRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,10 +137,14 @@ class DirectoryStore:
         with disk_errors(f"cannot list objects {prefix!r}"):
             yield from (key for key in self._walk(folder, prefix) if self.head(key) is not None)
 
-    def url(self, key: str, expires_s: int) -> str:
+    def uri(self, key: str) -> str:
         """file:// address of the object. Players that open it follow the link."""
-        check_expiry(expires_s)
         return (self._root / check_key(key)).as_uri()
+
+    def url(self, key: str, expires_s: int) -> str:
+        """The same as `uri`."""
+        check_expiry(expires_s)
+        return self.uri(key)
 
     def probe(self) -> None:
         """See Store.probe."""

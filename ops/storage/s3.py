@@ -160,6 +160,10 @@ class S3Store:
                 names = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", []))
                 yield from filter(is_key, names)
 
+    def uri(self, key: str) -> str:
+        """s3://bucket/name of the object."""
+        return f"s3://{self._bucket}/{self._name(key)}"
+
     def url(self, key: str, expires_s: int) -> str:
         """Presigned GET. Who has it can read the object until it expires: do not log it."""
         target = {"Bucket": self._bucket, "Key": self._name(key)}

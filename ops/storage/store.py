@@ -76,6 +76,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with `prefix` ("" for all), in the order of their bytes."""
 
+    def uri(self, key: str) -> str:
+        """Where the object is, for whoever has rights of their own: s3://bucket/key, or file:///path."""
+
     def url(self, key: str, expires_s: int) -> str:
         """Address for GET without credentials, valid for 1 .. MAX_URL_EXPIRY_S seconds. Does not look for the object.
         A directory gives file://, which does not expire."""

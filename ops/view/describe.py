@@ -1,8 +1,9 @@
 """One job, worker or webhook in words: the same in the live view, in plain lines and in the final table. Pure."""
 
 from ops.view.units import count, seconds
-from schemas.events import JobState, State, WebhookDelivery, WorkerState
+from schemas.events import JobState, State, WebhookDelivery
 from schemas.lifecycle import TERMINAL
+from schemas.work import WorkerState
 
 STYLE: dict[State, str] = {
     "accepted": "dim", "planned": "dim", "queued": "yellow", "rendering": "cyan", "assembling": "magenta",

@@ -10,8 +10,9 @@ from ops.view.describe import STYLE, WAITING, chunks, job_name, note, queue, wai
 from ops.view.live_state import Snapshot
 from ops.view.table import plain_table
 from ops.view.units import count, seconds, shortened
-from schemas.events import LANES, JobState, State
+from schemas.events import JobState, State
 from schemas.lifecycle import TERMINAL
+from schemas.request import LANES
 
 BAR_WIDTH = 10
 WIDTHS = (14, 8, 10, 8, 24, 10, 0)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from schemas.events import JobState, WebhookDelivery, WorkerState
+from schemas.events import JobState, WebhookDelivery
+from schemas.work import WorkerState
 
 WORKER_SILENT_MS = 5_000
 """A worker reports at least every second; one that was silent for so long is taken for gone."""

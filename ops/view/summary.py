@@ -10,7 +10,8 @@ from rich.text import Text
 from ops.view.describe import STYLE, chunks, note, waited_s
 from ops.view.table import plain_table
 from ops.view.units import seconds, size
-from schemas.events import LANES, JobState
+from schemas.events import JobState
+from schemas.request import LANES
 
 
 @dataclass(frozen=True, slots=True)

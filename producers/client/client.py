@@ -15,10 +15,11 @@ from producers.client.core import checked, key_of, name_of
 from producers.client.reader import TopicReader, partitions_of
 from schemas.codec import encode
 from schemas.errors import InvalidMessage, Transient
-from schemas.events import Control, JobFinished, JobRequest, JobState
+from schemas.events import JobFinished, JobState
 from schemas.ids import job_key
 from schemas.lifecycle import TERMINAL
-from schemas.topics import JOBS_CONTROL, JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, Topic
+from schemas.request import JobOrder, JobRequest
+from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, ORDERS_REQUESTED, Topic
 
 MOST_ON_THEIR_WAY = 500
 DELIVERY_TIMEOUT_MS = 60_000
@@ -70,7 +71,7 @@ class Client:
     def _producer(self) -> Producer:
         if self._opened is None:
             made = clients.producer(self.settings, delivery_timeout_ms=DELIVERY_TIMEOUT_MS)
-            partitions_of(made, self.settings, [*JOBS_REQUESTED.values(), JOBS_CONTROL])
+            partitions_of(made, self.settings, [*JOBS_REQUESTED.values(), ORDERS_REQUESTED])
             self._opened = made
         return self._opened
 
@@ -110,7 +111,9 @@ class Client:
     def _send(self, topic: Topic, key: str, record: msgspec.Struct, what: str) -> _Sent:
         sent = _Sent(what)
         try:
-            self._producer.produce(topic.name(self.settings.prefix), key=key, value=encode(record), on_delivery=sent)
+            self._producer.produce(
+                topic.name(self.settings.prefix), key=key, value=encode(record, "json"), on_delivery=sent
+            )
         except KafkaException as exc:
             raise Transient(f"cannot send: {exc.args[0].str()}") from None
         return sent
@@ -122,10 +125,9 @@ class Client:
 
     def cancel(self, job: str, reason: str = "") -> None:
         """Ask for a job to be cancelled; it stops at the next chunk. A finished job stays as it is."""
-        key = key_of(job)
-        now_ms = time.time_ns() // 1_000_000
-        order = Control(job=key, action="cancel", reason=reason, requested_at_ms=now_ms)
-        sent = self._send(JOBS_CONTROL, key, order, what=f"the order to cancel {job}")
+        tenant, _, job_id = key_of(job).partition("/")
+        order = JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason)
+        sent = self._send(ORDERS_REQUESTED, job_id, order, what=f"the order to cancel {job}")
         self._flush()
         sent.acknowledged()
 

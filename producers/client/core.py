@@ -8,8 +8,8 @@ import msgspec
 
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
-from schemas.events import JobRequest, Lane, Output, Shot
 from schemas.ids import job_key
+from schemas.request import JobRequest, Lane, Output, Shot
 
 DEFAULT_TENANT = "default"
 _AT = re.compile(r"^(?P<fault>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)

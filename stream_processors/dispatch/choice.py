@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from schemas.events import Lane
+from schemas.request import Lane
 from stream_processors.dispatch.fairness import LaneShares, TenantShares
 from stream_processors.dispatch.job import Job
 

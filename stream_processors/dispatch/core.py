@@ -5,29 +5,28 @@ whenever it changed, so a scheduler that is killed goes on exactly where it was.
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Unpack
 
 from msgspec.structs import replace
 
 from schemas.errors import InvalidMessage
-from schemas.events import (
+from schemas.events import EventType, JobEvent, Reason
+from schemas.ids import event_id
+from schemas.plan import Plan
+from schemas.records import Outgoing
+from schemas.reports import Facts, plan_event
+from schemas.request import Lane
+from schemas.topics import CHUNKS, DISPATCH_STATE, JOBS_EVENTS, MUX_TASKS
+from schemas.work import (
     ChunkInspected,
     ChunkTask,
-    Control,
-    EventType,
-    JobEvent,
-    Lane,
+    Command,
+    FrameVerdict,
     MuxTask,
-    Plan,
     ReadyChunk,
-    Reason,
     SchedulerRow,
     WorkerState,
 )
-from schemas.ids import event_id
-from schemas.records import Outgoing
-from schemas.reports import plan_event
-from schemas.topics import CHUNKS, DISPATCH_STATE, JOBS_EVENTS, MUX_TASKS
 from stream_processors.dispatch.choice import Shares, Waiting
 from stream_processors.dispatch.job import Job, new_job
 from stream_processors.dispatch.positions import estimate
@@ -127,7 +126,8 @@ class Scheduler:
         if inspected.verdict is None or inspected.verdict.verdict != "allow":
             category = inspected.verdict.category if inspected.verdict else "unjudged"
             message = f"frames of chunk {rendered.index} were refused by moderation ({category})"
-            return self._end(job, "job.rejected", now_ms, Reason(code="frames_refused", message=message))
+            reason = Reason(code="frames_refused", message=message)
+            return self._end(job, "job.rejected", now_ms, reason, frames=inspected.verdict)
         job.set_chunk(
             rendered.index,
             state="r",
@@ -135,10 +135,13 @@ class Scheduler:
             size_bytes=rendered.object.size_bytes,
             device_s=chunk.device_s + rendered.device_s,
             reused=rendered.status == "reused" and chunk.device_s == 0,
+            frames_checked=inspected.verdict.frames_checked,
+            score=inspected.verdict.score,
         )
+        job.row = replace(job.row, moderator=inspected.verdict.provider)
         return self._to_mux(job, now_ms) if job.complete else [self._save(job)]
 
-    def on_control(self, control: Control, now_ms: int) -> list[Outgoing]:
+    def on_control(self, control: Command, now_ms: int) -> list[Outgoing]:
         """Cancel by the user; redo and release by mux."""
         job = self.jobs.get(control.job)
         if control.action == "cancel":
@@ -265,11 +268,11 @@ class Scheduler:
         attempt = job.row.mux_attempt + 1
         job.row = replace(job.row, phase="assembling", at_ms=now_ms, mux_attempt=attempt)
         ready = tuple(ReadyChunk(c.sha256, c.size_bytes) for c in job.row.chunks)
-        task = MuxTask(plan=job.plan, ready=ready, attempt=attempt)
+        task = MuxTask(plan=job.plan, ready=ready, attempt=attempt, frames=job.frame_verdict())
         event = self._event(job.plan, "job.assembling", now_ms, about=str(attempt), progress=job.progress())
         return [self._save(job), Outgoing(MUX_TASKS, job.key, task), event]
 
-    def _redo(self, job: Job, control: Control, now_ms: int) -> list[Outgoing]:
+    def _redo(self, job: Job, control: Command, now_ms: int) -> list[Outgoing]:
         if not 0 <= control.chunk < len(job.ids) or job.row.phase not in ("active", "assembling"):
             return []
         if job.row.mux_attempt >= MAX_MUX_ATTEMPTS:
@@ -284,7 +287,7 @@ class Scheduler:
             job.set_chunk(control.chunk, state="w")
         return [*out, self._save(job)]
 
-    def _cancel(self, control: Control, job: Job | None, now_ms: int) -> list[Outgoing]:
+    def _cancel(self, control: Command, job: Job | None, now_ms: int) -> list[Outgoing]:
         if job is not None and job.row.phase == "assembling":
             message = "too late to cancel: all chunks are rendered and the video is being assembled"
             reason = Reason(code="cancel_too_late", message=message)
@@ -307,8 +310,16 @@ class Scheduler:
         )
         return [Outgoing(DISPATCH_STATE, row_key(control.job), row), Outgoing(JOBS_EVENTS, control.job, event)]
 
-    def _end(self, job: Job, kind: EventType, now_ms: int, reason: Reason, phase: Ended = "done") -> list[Outgoing]:
-        event = self._event(job.plan, kind, now_ms, reason=reason, progress=job.progress())
+    def _end(
+        self,
+        job: Job,
+        kind: EventType,
+        now_ms: int,
+        reason: Reason,
+        phase: Ended = "done",
+        frames: FrameVerdict | None = None,
+    ) -> list[Outgoing]:
+        event = self._event(job.plan, kind, now_ms, reason=reason, progress=job.progress(), frames=frames)
         return [event, *self._forget(job, phase, now_ms)]
 
     def _forget(self, job: Job, phase: Ended, now_ms: int) -> list[Outgoing]:
@@ -326,6 +337,6 @@ class Scheduler:
     def _save(self, job: Job) -> Outgoing:
         return Outgoing(DISPATCH_STATE, row_key(job.key), job.row)
 
-    def _event(self, plan: Plan, kind: EventType, now_ms: int, **more: object) -> Outgoing:
-        event = plan_event("dispatch", kind, plan, at_ms=now_ms, **more)  # type: ignore[arg-type]
+    def _event(self, plan: Plan, kind: EventType, now_ms: int, about: str = "", **facts: Unpack[Facts]) -> Outgoing:
+        event = plan_event("dispatch", kind, plan, at_ms=now_ms, about=about, **facts)
         return Outgoing(JOBS_EVENTS, plan.job, event)

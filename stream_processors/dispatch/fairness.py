@@ -6,7 +6,7 @@ Tenants: start-time fair queueing (P. Goyal et al., 1996): the tenant with the s
 
 from collections.abc import Collection
 
-from schemas.events import LANES, Lane
+from schemas.request import LANES, Lane
 
 
 class LaneShares:

@@ -6,7 +6,9 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from schemas.chunks import chunk_ids, chunk_specs
-from schemas.events import ChunkProgress, ChunkSpec, Placement, Plan, Progress, SchedulerRow
+from schemas.events import Progress
+from schemas.plan import ChunkSpec, Placement, Plan
+from schemas.work import ChunkProgress, FrameVerdict, SchedulerRow
 
 
 @dataclass
@@ -62,6 +64,16 @@ class Job:
     @property
     def complete(self) -> bool:
         return all(c.state == "r" for c in self.row.chunks)
+
+    def frame_verdict(self) -> FrameVerdict:
+        """What moderation said of all chunks together, once all are allowed."""
+        chunks = self.row.chunks
+        return FrameVerdict(
+            verdict="allow",
+            provider=self.row.moderator,
+            frames_checked=sum(c.frames_checked for c in chunks),
+            score=max((c.score for c in chunks), default=0.0),
+        )
 
     def order(self) -> tuple[bool, float, int, str]:
         """Place among the jobs of one tenant: begun ones first, then earliest deadline, then age."""

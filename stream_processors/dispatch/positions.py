@@ -6,7 +6,7 @@ at its share of the devices. It assumes that all lanes that have work keep it, s
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from schemas.events import Lane
+from schemas.request import Lane
 from stream_processors.dispatch.fairness import TenantShares
 from stream_processors.dispatch.job import Job
 

@@ -14,8 +14,9 @@ from ops.limits import load as load_limits
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import Fatal, InvalidMessage
-from schemas.events import LANES, ChunkInspected, Control, Lane, Plan, SchedulerRow, WorkerState
+from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
+from schemas.request import LANES, Lane
 from schemas.topics import (
     CHUNKS_INSPECTED,
     DISPATCH_LEADER,
@@ -26,6 +27,7 @@ from schemas.topics import (
     DeadLetters,
     Topic,
 )
+from schemas.work import ChunkInspected, Command, SchedulerRow, WorkerState
 from stream_processors.dispatch.core import Scheduler
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ class Shell:
         return {
             **plans,
             CHUNKS_INSPECTED: lambda r, now_ms: scheduler.on_inspected(decode(ChunkInspected, r.value), now_ms),
-            JOBS_CONTROL: lambda r, now_ms: scheduler.on_control(decode(Control, r.value), now_ms),
+            JOBS_CONTROL: lambda r, now_ms: scheduler.on_control(decode(Command, r.value), now_ms),
             WORKERS_STATE: hear,
         }
 

@@ -5,7 +5,7 @@ A stale picture costs optimality, never a chunk: whoever owns a partition render
 
 from dataclasses import dataclass, field
 
-from schemas.events import WorkerState
+from schemas.work import WorkerState
 
 SILENT_MS = 15_000
 """A worker that says nothing for this long is taken for dead."""

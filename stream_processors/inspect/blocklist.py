@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from schemas.errors import Fatal
-from schemas.events import FrameVerdict
+from schemas.work import FrameVerdict
 from stream_processors.inspect.core import BlocklistPolicy, verdict_of
 
 HASH_BITS = 64

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from schemas.errors import Fatal, InvalidMessage
-from schemas.events import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from schemas.ids import chunk_object_key
+from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 
 HASH_PATTERN = r"^[0-9a-f]{16}$"
 MIN_FRAMES = 2

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import Fatal
-from schemas.events import FrameVerdict
+from schemas.work import FrameVerdict
 from stream_processors.inspect.core import OpenNsfwPolicy, verdict_of
 
 BATCH_FRAMES = 4

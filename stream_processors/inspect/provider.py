@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.events import FrameVerdict
+from schemas.work import FrameVerdict
 from stream_processors.inspect.core import BlocklistPolicy, OpenNsfwPolicy, Policy, ProviderPolicy, combine
 
 

@@ -16,9 +16,9 @@ from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
 from schemas.codec import decode
 from schemas.errors import Fatal, Transient
-from schemas.events import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from schemas.records import Incoming, Outgoing
 from schemas.topics import CHUNKS_INSPECTED, CHUNKS_RENDERED
+from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from stream_processors.inspect import core
 from stream_processors.inspect.frames import UnreadableChunk, sampled_frames
 from stream_processors.inspect.provider import FrameModerator, make_moderator

@@ -12,9 +12,9 @@ import msgspec
 
 from schemas.chunks import frames_of
 from schemas.errors import JobRejected
-from schemas.events import JobRequest
 from schemas.limits import JobLimits, chunk_count
 from schemas.registry import ModelEntry
+from schemas.request import JobRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,25 @@
-"""The judgement of one request record. Pure."""
+"""The judgement of one request or order. Pure."""
 
 import hashlib
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from schemas import availability
+from schemas.cloud_events import origin_of
+from schemas.codec import decode
 from schemas.errors import InvalidMessage, JobRejected
-from schemas.events import ClearedJob, JobEvent, JobRequest, Lane, Reason
+from schemas.events import JobEvent, PromptVerdict, Reason
 from schemas.ids import event_id, fingerprint, job_key
+from schemas.plan import ClearedJob
+from schemas.records import Incoming
 from schemas.reports import job_event
+from schemas.request import JobOrder, JobRequest, Lane
+from schemas.work import Command
 from stream_processors.moderate.checks import Offer, check
+from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.policy import Policy
-from stream_processors.moderate.reading import identify, read
+from stream_processors.moderate.reading import Identity, identify, read
 
 SOURCE = "moderate"
 
@@ -37,69 +45,114 @@ class Rules:
 
     offer: Offer
     policy: Policy
+    tenants: Tenants
 
 
-def judge(value: bytes | None, key: bytes | None, lane: Lane, timestamp_ms: int, rules: Rules) -> Cleared | Rejected:
+def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
     """Judge one record of jobs.requested.<lane>.
 
     A function of its arguments alone: a redelivered record gives the same events with the same ids, and a request that
-    shares its job_id with another one changes nothing of the other's judgement.
+    shares its job_id with another one changes nothing of the other's judgement. Deadlines and signatures are held
+    against the broker's timestamp of the record, never against a clock.
 
-    timestamp_ms: timestamp of the record, ms since the epoch; deadlines are compared with it, never with a clock
-    Raises InvalidMessage when no job can be named, so that there is nobody to answer.
+    Raises InvalidMessage when no job can be named or the sender's identity is not proven: there is nobody to answer.
     """
-    if value is None:
-        raise InvalidMessage("value: missing (a tombstone); a job request is a JSON object")
+    value = _value(record)
     try:
         request = read(value)
     except JobRejected as refusal:
-        return _reject_unread(value, lane, timestamp_ms, refusal)
-    job = job_key(request.tenant, request.job_id)
+        return _reject_unread(record, lane, refusal, rules)
+    key_id = rules.tenants.check(record, request.tenant)
     try:
-        _check_key(key, request.job_id)
+        _check_key(record.key, request.job_id)
         _check_lane(request, lane)
-        check(request, timestamp_ms, rules.offer)
+        _check_reply_topic(request, rules.tenants)
+        availability.check(request)
+        check(request, record.timestamp_ms, rules.offer)
         _check_policy(request, rules.policy)
     except JobRejected as refusal:
-        answerable = _answerable(request, lane, refusal, rules.offer)
-        return _reject(job, answerable, value, timestamp_ms, refusal)
-    mark = fingerprint(request)
+        return _reject(record, _answerable(request, lane, refusal, rules.offer), refusal, rules, key_id)
+    mark, job = fingerprint(request), job_key(request.tenant, request.job_id)
+    origin = origin_of(record.headers, value, key_id)
     event = job_event(
-        SOURCE, "job.accepted", job, request, at_ms=timestamp_ms, requested_at_ms=timestamp_ms, about=mark
+        SOURCE,
+        "job.accepted",
+        job,
+        request,
+        at_ms=record.timestamp_ms,
+        requested_at_ms=record.timestamp_ms,
+        origin=origin,
+        about=mark,
+        fingerprint=mark,
+        prompts=PromptVerdict(verdict="allow", policy=rules.policy.version),
     )
-    return Cleared(event, ClearedJob(job=job, request=request, fingerprint=mark, requested_at_ms=timestamp_ms))
+    cleared = ClearedJob(job=job, request=request, fingerprint=mark, requested_at_ms=record.timestamp_ms, origin=origin)
+    return Cleared(event, cleared)
 
 
-def _reject(job: str, request: JobRequest, value: bytes, timestamp_ms: int, refusal: JobRejected) -> Rejected:
+def order(record: Incoming, tenants: Tenants) -> Command:
+    """The command that an order of a caller becomes. Raises InvalidMessage for one that is wrong or not proven."""
+    asked = decode(JobOrder, record.value)
+    tenants.check(record, asked.tenant)
+    if record.key != asked.job_id.encode():
+        raise InvalidMessage(_key_fault(record.key, asked.job_id))
+    return Command(
+        job=job_key(asked.tenant, asked.job_id),
+        action=asked.action,
+        reason=asked.reason,
+        requested_at_ms=record.timestamp_ms,
+    )
+
+
+def _value(record: Incoming) -> bytes:
+    if record.value is None:
+        raise InvalidMessage("value: missing (a tombstone); a job request is a JSON object")
+    return record.value
+
+
+def _reject(record: Incoming, request: JobRequest, refusal: JobRejected, rules: Rules, key_id: str) -> Rejected:
+    value = _value(record)
+    refused_prompt = PromptVerdict(verdict="block", policy=rules.policy.version)
     event = job_event(
         SOURCE,
         "job.rejected",
-        job,
+        job_key(request.tenant, request.job_id),
         request,
-        at_ms=timestamp_ms,
-        requested_at_ms=timestamp_ms,
+        at_ms=record.timestamp_ms,
+        requested_at_ms=record.timestamp_ms,
+        origin=origin_of(record.headers, value, key_id),
         about=hashlib.sha256(value).hexdigest(),
         reason=_reason(refusal),
+        prompts=refused_prompt if refusal.code == "prompt_refused" else None,
     )
     return Rejected(event)
 
 
-def _reject_unread(value: bytes, lane: Lane, timestamp_ms: int, refusal: JobRejected) -> Rejected:
+def _reject_unread(record: Incoming, lane: Lane, refusal: JobRejected, rules: Rules) -> Rejected:
+    value = _value(record)
     who = identify(value)
     if who is None:
         raise InvalidMessage(refusal.message) from None
+    key_id = rules.tenants.check(record, who.tenant)
     job = job_key(who.tenant, who.job_id)
     event = JobEvent(
         id=event_id("job.rejected", job, hashlib.sha256(value).hexdigest()),
         source=SOURCE,
         type="job.rejected",
         job=job,
-        at_ms=timestamp_ms,
+        at_ms=record.timestamp_ms,
         lane=lane,
-        requested_at_ms=timestamp_ms,
+        reply_topic=_allowed(who, rules.tenants),
+        batch_id=who.batch_id,
+        requested_at_ms=record.timestamp_ms,
         reason=_reason(refusal),
+        origin=origin_of(record.headers, value, key_id),
     )
     return Rejected(event)
+
+
+def _allowed(who: Identity, tenants: Tenants) -> str:
+    return who.reply_topic if who.reply_topic and tenants.reply_topic_allowed(who.tenant, who.reply_topic) else ""
 
 
 def _reason(refusal: JobRejected) -> Reason:
@@ -113,11 +166,22 @@ def _check_lane(request: JobRequest, lane: Lane) -> None:
 
 
 def _check_key(key: bytes | None, job_id: str) -> None:
-    if key is None:
-        raise JobRejected("invalid_key", f'key: missing; the record key must be the job_id, "{job_id}"', "key")
     if key != job_id.encode():
-        shown = key[:40].decode("utf-8", "replace").encode("unicode_escape").decode()
-        raise JobRejected("invalid_key", f'key: found "{shown}"; the record key must be the job_id, "{job_id}"', "key")
+        raise JobRejected("invalid_key", _key_fault(key, job_id), "key")
+
+
+def _key_fault(key: bytes | None, job_id: str) -> str:
+    if key is None:
+        return f'key: missing; the record key must be the job_id, "{job_id}"'
+    shown = key[:40].decode("utf-8", "replace").encode("unicode_escape").decode()
+    return f'key: found "{shown}"; the record key must be the job_id, "{job_id}"'
+
+
+def _check_reply_topic(request: JobRequest, tenants: Tenants) -> None:
+    topic = request.reply_topic
+    if topic is not None and not tenants.reply_topic_allowed(request.tenant, topic):
+        right = f"tenant {request.tenant} may use {' or '.join(tenants.reply_topics(request.tenant))}"
+        raise JobRejected("reply_topic_refused", f'reply_topic: found "{topic[:80]}"; {right}', "reply_topic")
 
 
 def _answerable(request: JobRequest, lane: Lane, refusal: JobRejected, offer: Offer) -> JobRequest:
@@ -125,7 +189,8 @@ def _answerable(request: JobRequest, lane: Lane, refusal: JobRejected, offer: Of
     size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
     metadata = request.metadata if size <= offer.limits.max_metadata_bytes else {}
     webhook = request.webhook if offer.webhooks and not refusal.field.startswith("webhook") else None
-    return replace(request, lane=lane, metadata=metadata, webhook=webhook)
+    reply_topic = request.reply_topic if refusal.field != "reply_topic" else None
+    return replace(request, lane=lane, metadata=metadata, webhook=webhook, reply_topic=reply_topic)
 
 
 def _check_policy(request: JobRequest, policy: Policy) -> None:

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from schemas.codec import MAX_RECORD_BYTES
-from schemas.errors import JobRejected
-from schemas.events import JobRequest
+from schemas.codec import MAX_RECORD_BYTES, format_of, unframed
+from schemas.errors import InvalidMessage, JobRejected
 from schemas.ids import JOB_ID_PATTERN, TENANT_PATTERN
+from schemas.request import TOPIC_PATTERN, JobRequest
 from stream_processors.moderate import shapes
 
 MAX_READABLE_BYTES = 1024 * 1024
@@ -25,10 +25,12 @@ _NAME = re.compile(r"^Object (?P<fault>contains unknown|missing required) field 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose job a record is about, also when the record itself is refused."""
+    """Whose job a record is about and where its answer goes, also when the record itself is refused."""
 
     tenant: str
     job_id: str
+    reply_topic: str = ""
+    batch_id: str = ""
 
 
 class _Names(msgspec.Struct):
@@ -37,14 +39,18 @@ class _Names(msgspec.Struct):
 
 
 def read(value: bytes) -> JobRequest:
-    """The request. Raises JobRejected that names the field, what was found and what would be right."""
+    """The request, from JSON or framed Avro.
+
+    Raises JobRejected that names the field, what was found and what would be right; InvalidMessage for a frame that
+    cannot be opened.
+    """
     if not value:
-        raise JobRejected("invalid_json", "value: empty; a job request is a JSON object")
-    if value[0] == 0:
-        raise JobRejected("invalid_json", "value: starts with byte 0x00 (framed Avro); a job request is a JSON object")
-    if len(value) > MAX_READABLE_BYTES:
+        raise JobRejected("invalid_json", "value: empty; a job request is a JSON object, or Avro in Confluent's frame")
+    if len(value) > (MAX_RECORD_BYTES if format_of(value) == "avro" else MAX_READABLE_BYTES):
         _refuse_size(value)
     try:
+        if format_of(value) == "avro":
+            return msgspec.convert(unframed("JobRequest", value), JobRequest)
         request = _decoder.decode(value)
     except msgspec.ValidationError as exc:
         raise _shape_fault(str(exc), _loose(value)) from None
@@ -71,7 +77,18 @@ def identify(value: bytes) -> Identity | None:
         return None
     if not (isinstance(tenant, str) and re.fullmatch(TENANT_PATTERN, tenant)):
         return None
-    return Identity(tenant, job_id)
+    return Identity(
+        tenant,
+        job_id,
+        _matching(document, "reply_topic", TOPIC_PATTERN),
+        _matching(document, "batch_id", JOB_ID_PATTERN),
+    )
+
+
+def _matching(document: dict[str, Any], name: str, pattern: str) -> str:
+    """A text of the document, "" when it is missing or not as it should be."""
+    value = document.get(name)
+    return value if isinstance(value, str) and re.fullmatch(pattern, value) else ""
 
 
 def _refuse_size(value: bytes) -> NoReturn:
@@ -84,8 +101,8 @@ def _refuse_size(value: bytes) -> NoReturn:
 def _loose(value: bytes) -> Any:
     """What Python's more lenient parser makes of the bytes (NaN, lone surrogates), to say more about a fault."""
     try:
-        return json.loads(value.decode())
-    except (ValueError, RecursionError):
+        return unframed("JobRequest", value) if format_of(value) == "avro" else json.loads(value.decode())
+    except (ValueError, RecursionError, InvalidMessage):
         return None
 
 

@@ -8,15 +8,20 @@ from typing import Any
 
 from msgspec import inspect
 
-from schemas.events import JobRequest
-from schemas.ids import JOB_ID_PATTERN, TENANT_PATTERN
+from schemas.ids import TENANT_PATTERN
+from schemas.request import NAME_PATTERN, TOPIC_PATTERN, URI_PATTERN, JobRequest
 
 _PATTERNS = {
-    JOB_ID_PATTERN: "1 to 128 letters, digits and . _ : - (a letter or digit first)",
     TENANT_PATTERN: "1 to 63 lower-case letters, digits and - (a letter or digit first)",
+    NAME_PATTERN: "a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)",
+    TOPIC_PATTERN: "the name of a topic: 1 to 249 letters, digits and . _ -",
+    URI_PATTERN: "an address that starts with https:// or s3://",
+    r"^s3://": "an address that starts with s3://",
+    r"^[0-9a-f]{64}\Z": "64 lower-case hex digits",
+    r"^#[0-9a-fA-F]{6}\Z": "a colour like #1a2b3c",
     r"^https?://": "an address that starts with https:// or http://",
 }
-_PRIVATE = ("prompt", "negative_prompt", "url", "metadata")
+_PRIVATE = ("prompt", "negative_prompt", "url", "uri", "text", "metadata")
 """Fields whose content is never repeated in a message."""
 _TOKEN = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 MISSING = object()

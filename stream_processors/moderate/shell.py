@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ops import limits, registry
+from ops import tenants as tenants_file
 from ops.bus import faust_app
 from ops.settings import Settings
 from schemas.errors import Fatal
-from schemas.events import LANES, Lane
 from schemas.records import Incoming, Outgoing
-from schemas.topics import JOBS_CLEARED, JOBS_EVENTS, JOBS_REQUESTED
-from stream_processors.moderate import policy
+from schemas.request import LANES, Lane
+from schemas.topics import JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED
+from stream_processors.moderate import policy, tenant_keys
 from stream_processors.moderate.checks import Offer
-from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge
+from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge, order
+from stream_processors.moderate.identity import Tenants
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +31,21 @@ def load_rules(settings: Settings) -> Rules:
         limits=limits.load(settings.limits).jobs,
         webhooks=bool(settings.webhook_secret_file),
     )
-    return Rules(offer, compiled)
+    return Rules(offer, compiled, load_tenants(settings))
+
+
+def load_tenants(settings: Settings) -> Tenants:
+    """Who may send. Raises Fatal when the tenants file or a key in it is missing or wrong."""
+    if not settings.tenants:
+        return Tenants(settings.prefix)
+    return tenant_keys.build(*tenants_file.load(settings.tenants), settings.prefix)
 
 
 def decide(lane: Lane, rules: Rules) -> Callable[[Incoming], Sequence[Outgoing]]:
     """The stage's step for one lane: a request record to the records that answer it."""
 
     def step(record: Incoming) -> Sequence[Outgoing]:
-        verdict = judge(record.value, record.key, lane, record.timestamp_ms, rules)
+        verdict = judge(record, lane, rules)
         event = Outgoing(JOBS_EVENTS, verdict.event.job, verdict.event)
         if isinstance(verdict, Rejected):
             reason = verdict.event.reason
@@ -47,11 +56,23 @@ def decide(lane: Lane, rules: Rules) -> Callable[[Incoming], Sequence[Outgoing]]
     return step
 
 
+def command(tenants: Tenants) -> Callable[[Incoming], Sequence[Outgoing]]:
+    """The step for orders: an order to the command that it becomes."""
+
+    def step(record: Incoming) -> Sequence[Outgoing]:
+        made = order(record, tenants)
+        return (Outgoing(JOBS_CONTROL, made.job, made),)
+
+    return step
+
+
 def main(settings: Settings) -> None:
     """Run the stage until SIGTERM or SIGINT."""
     rules = load_rules(settings)
-    log.info("policy %s, models %s", rules.policy.version, ", ".join(sorted(rules.offer.models)))
+    who = "any (open mode)" if rules.tenants.members is None else str(len(rules.tenants.members))
+    log.info("policy %s, models %s, tenants %s", rules.policy.version, ", ".join(sorted(rules.offer.models)), who)
     app = faust_app.build_app(settings, SOURCE)
     for lane in LANES:
         faust_app.attach(app, settings, SOURCE, JOBS_REQUESTED[lane], decide(lane, rules))
+    faust_app.attach(app, settings, SOURCE, ORDERS_REQUESTED, command(rules.tenants))
     faust_app.run(app)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.chunks import total_frames
-from schemas.events import Plan
+from schemas.plan import Plan
 from stream_processors.mux.check import OutputBroken, check_output
 from stream_processors.mux.core import check_plan
 from stream_processors.mux.encode import Encoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from schemas.events import Output
+from schemas.request import Output
 from stream_processors.mux.core import spread
 from stream_processors.mux.mark import Detector, Reading
 from stream_processors.mux.planes import planes_of

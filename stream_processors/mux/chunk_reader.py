@@ -7,7 +7,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from schemas.events import Output
+from schemas.request import Output
 from stream_processors.mux.core import Fit, fit
 from stream_processors.mux.planes import Planes, planes_of
 

@@ -3,12 +3,16 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
-from schemas.chunks import frames_of, overlap_frames, total_frames
-from schemas.events import ChunkSpan, Control, EventType, JobEvent, MuxTask, ObjectRef, Output, Plan, Reason, Video
-from schemas.ids import event_id
+from schemas.chunks import frames_of, overlap_frames, shot_seeds, total_frames
+from schemas.events import EventType, Provenance, PublishedFile, Reason, Video
+from schemas.plan import ChunkSpan, Plan
 from schemas.records import Outgoing
+from schemas.reports import Facts, plan_event
+from schemas.request import Output
 from schemas.topics import JOBS_CONTROL, JOBS_EVENTS
+from schemas.work import Command, MuxTask
 from stream_processors.mux.payload import payload_of
 
 SOURCE = "mux"
@@ -135,7 +139,7 @@ def ask_again(task: MuxTask, faults: Sequence[ChunkFault], at_ms: int) -> list[O
     """Records that have the faulty chunks rendered again."""
     return [
         _control(
-            Control(
+            Command(
                 job=task.plan.job,
                 action="redo_chunk",
                 chunk=fault.chunk,
@@ -148,11 +152,19 @@ def ask_again(task: MuxTask, faults: Sequence[ChunkFault], at_ms: int) -> list[O
     ]
 
 
-def describe(plan: Plan, video: ObjectRef, thumbnail: ObjectRef, contact_sheet: ObjectRef) -> Video:
-    """The published video; everything but the objects follows from the plan, so a redelivery says the same."""
+def describe(
+    plan: Plan,
+    video: PublishedFile,
+    thumbnail: PublishedFile,
+    contact_sheet: PublishedFile,
+    label: str,
+    expires_at_ms: int | None,
+) -> Video:
+    """The published video; everything but the files and their expiry follows from the plan, so a redelivery says the
+    same. label: text of the visible mark."""
     output, frames = plan.request.output, total_frames(plan.request)
     return Video(
-        video=video,
+        file=video,
         thumbnail=thumbnail,
         contact_sheet=contact_sheet,
         frames=frames,
@@ -162,12 +174,19 @@ def describe(plan: Plan, video: ObjectRef, thumbnail: ObjectRef, contact_sheet: 
         fps=output.fps,
         container="mp4",
         codec="h264",
-        mark_payload=payload_of(plan.job),
+        provenance=Provenance(
+            model=plan.render.model,
+            model_revision=plan.render.model_revision,
+            seeds=shot_seeds(plan),
+            label=label,
+            mark_payload=payload_of(plan.job),
+        ),
+        expires_at_ms=expires_at_ms,
     )
 
 
 def published(task: MuxTask, video: Video, at_ms: int) -> list[Outgoing]:
-    return [_event(task.plan, "job.published", at_ms, video=video), _release(task, at_ms)]
+    return [_event(task.plan, "job.published", at_ms, video=video, frames=task.frames), _release(task, at_ms)]
 
 
 def failed(task: MuxTask, message: str, at_ms: int) -> list[Outgoing]:
@@ -176,32 +195,15 @@ def failed(task: MuxTask, message: str, at_ms: int) -> list[Outgoing]:
     return [_event(task.plan, "job.failed", at_ms, reason=reason), _release(task, at_ms, message)]
 
 
-def _event(
-    plan: Plan, kind: EventType, at_ms: int, reason: Reason | None = None, video: Video | None = None
-) -> Outgoing:
-    request = plan.request
-    event = JobEvent(
-        id=event_id(kind.removeprefix("job."), plan.job),
-        source=SOURCE,
-        type=kind,
-        job=plan.job,
-        at_ms=at_ms,
-        lane=request.lane,
-        model=request.model,
-        metadata=request.metadata,
-        webhook=request.webhook,
-        requested_at_ms=plan.requested_at_ms,
-        reason=reason,
-        video=video,
-    )
-    return Outgoing(JOBS_EVENTS, plan.job, event)
+def _event(plan: Plan, kind: EventType, at_ms: int, **facts: Unpack[Facts]) -> Outgoing:
+    return Outgoing(JOBS_EVENTS, plan.job, plan_event(SOURCE, kind, plan, at_ms=at_ms, **facts))
 
 
 def _release(task: MuxTask, at_ms: int, reason: str = "") -> Outgoing:
     return _control(
-        Control(job=task.plan.job, action="release", mux_attempt=task.attempt, reason=reason, requested_at_ms=at_ms)
+        Command(job=task.plan.job, action="release", mux_attempt=task.attempt, reason=reason, requested_at_ms=at_ms)
     )
 
 
-def _control(control: Control) -> Outgoing:
+def _control(control: Command) -> Outgoing:
     return Outgoing(JOBS_CONTROL, control.job, control)

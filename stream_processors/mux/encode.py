@@ -8,8 +8,8 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from schemas.events import Output
 from schemas.ids import job_uid
+from schemas.request import Output
 
 PRESET, CRF = "veryfast", 20
 _BT709 = 1

@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 
-from schemas.events import Plan
+from schemas.plan import Plan
 from stream_processors.mux.chunk_reader import read_chunk
 from stream_processors.mux.core import Picture, Shown, timeline
 from stream_processors.mux.label import Stamp

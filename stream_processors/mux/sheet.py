@@ -9,7 +9,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from schemas.events import Output
+from schemas.request import Output
 from stream_processors.mux.core import fit, spread
 from stream_processors.mux.label import plate, stamp_image
 from stream_processors.mux.mark import BOOSTS, STRENGTH_MOVING, Embedder, read

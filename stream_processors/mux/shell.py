@@ -22,14 +22,16 @@ from ops.storage.transfer import disk_errors
 from schemas.chunks import chunk_keys
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
-from schemas.events import MuxTask, ObjectRef
+from schemas.events import PublishedFile
 from schemas.ids import video_object_key
 from schemas.records import Incoming, Outgoing
-from schemas.topics import MUX_TASKS
+from schemas.topics import DAY_MS, MUX_TASKS
+from schemas.work import MuxTask
 from stream_processors.mux.assemble import CONTACT_SHEET, THUMBNAIL, VIDEO, Assembled, assemble
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.chunk_reader import BadChunk, check_chunk
 from stream_processors.mux.core import ChunkFault, PlanBroken, ask_again, check_plan, describe, failed, published
+from stream_processors.mux.label import TEXT
 from stream_processors.mux.scratch import scratch, sweep
 
 log = logging.getLogger(__name__)
@@ -47,14 +49,20 @@ def main(settings: Settings) -> None:
     if removed := sweep(folder):
         log.info("mux: removed %d scratch folders of processes that are gone", removed)
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
-    muxer = Muxer(open_store(settings), folder, threads, lambda: time.time_ns() // 1_000_000)
+    kept_ms = settings.video_retention_days * DAY_MS
+    muxer = Muxer(open_store(settings), folder, threads, lambda: time.time_ns() // 1_000_000, kept_ms)
     run(settings, "mux", [MUX_TASKS], muxer.handle)
 
 
 class Muxer:
-    """Handles one mux task at a time. `now_ms`: wall clock, ms since the epoch; stamps events, decides nothing."""
+    """Handles one mux task at a time.
 
-    def __init__(self, store: Store, folder: Path, threads: int, now_ms: Callable[[], int]) -> None:
+    now_ms:  wall clock, ms since the epoch; stamps events, decides nothing
+    kept_ms: how long published files are promised to stay; 0: until somebody deletes them
+    """
+
+    def __init__(self, store: Store, folder: Path, threads: int, now_ms: Callable[[], int], kept_ms: int = 0) -> None:
+        self._kept_ms = kept_ms
         self._store, self._folder, self._threads, self._now_ms = store, folder, threads, now_ms
 
     def handle(self, incoming: Incoming) -> Sequence[Outgoing]:
@@ -78,8 +86,7 @@ class Muxer:
         infos = [info for name in names if (info := self._store.head(video_object_key(task.plan.job, name)))]
         if len(infos) < len(names):
             return None
-        video, thumbnail, sheet = map(_ref, infos)
-        return published(task, describe(task.plan, video, thumbnail, sheet), self._now_ms())
+        return self._published(task, *map(self._file, infos))
 
     def _make(self, task: MuxTask) -> list[Outgoing]:
         with disk_errors("mux scratch"), scratch(self._folder) as folder:
@@ -129,13 +136,24 @@ class Muxer:
     def _publish(self, task: MuxTask, made: Assembled) -> list[Outgoing]:
         job = task.plan.job
         refs = {
-            name: _ref(self._store.put(video_object_key(job, name), path, _CONTENT_TYPES[name])[1])
+            name: self._file(self._store.put(video_object_key(job, name), path, _CONTENT_TYPES[name])[1])
             for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video))
         }
         log.info("mux: %s: %d frames, mark %.1f with boost %.0f", job, made.frames, made.mark.confidence, made.boost)
-        video = describe(task.plan, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])
-        return published(task, video, self._now_ms())
+        return self._published(task, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])
 
+    def _published(
+        self, task: MuxTask, video: PublishedFile, thumbnail: PublishedFile, sheet: PublishedFile
+    ) -> list[Outgoing]:
+        now_ms = self._now_ms()
+        expires_at_ms = now_ms + self._kept_ms if self._kept_ms else None
+        return published(task, describe(task.plan, video, thumbnail, sheet, TEXT, expires_at_ms), now_ms)
 
-def _ref(info: ObjectInfo) -> ObjectRef:
-    return ObjectRef(key=info.key, sha256=info.sha256, size_bytes=info.size_bytes)
+    def _file(self, info: ObjectInfo) -> PublishedFile:
+        return PublishedFile(
+            uri=self._store.uri(info.key),
+            key=info.key,
+            sha256=info.sha256,
+            size_bytes=info.size_bytes,
+            content_type=info.content_type,
+        )

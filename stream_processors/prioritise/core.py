@@ -2,8 +2,9 @@
 
 from msgspec.structs import replace
 
-from schemas.events import JobEvent, Placement, Plan, Reason
+from schemas.events import JobEvent, Reason
 from schemas.limits import Limits
+from schemas.plan import Placement, Plan
 from schemas.registry import ModelEntry
 from schemas.reports import plan_event
 

@@ -9,10 +9,11 @@ from ops.bus import faust_app
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import Fatal
-from schemas.events import LANES, Lane, Plan
 from schemas.limits import Limits
+from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.registry import ModelEntry
+from schemas.request import LANES, Lane
 from schemas.topics import JOBS_EVENTS, PLANS_DRAFTED, PLANS_READY, POOLS
 from stream_processors.prioritise.core import SOURCE, failed, place
 

@@ -4,9 +4,11 @@ import math
 
 from schemas.chunks import frames_of
 from schemas.errors import JobRejected
-from schemas.events import ChunkSpan, ClearedJob, JobEvent, Plan, Progress, Reason, RenderSettings, Shot
+from schemas.events import JobEvent, Progress, Reason
+from schemas.plan import ChunkSpan, ClearedJob, Plan, RenderSettings
 from schemas.registry import ModelEntry
 from schemas.reports import job_event, plan_event
+from schemas.request import Shot
 
 SOURCE = "split"
 
@@ -38,6 +40,7 @@ def split(cleared: ClearedJob, model: ModelEntry) -> Plan:
         requested_at_ms=cleared.requested_at_ms,
         render=render,
         chunks=tuple(spans),
+        origin=cleared.origin,
     )
 
 
@@ -82,6 +85,7 @@ def failed(cleared: ClearedJob, reason: Reason, at_ms: int) -> JobEvent:
         cleared.request,
         at_ms=at_ms,
         requested_at_ms=cleared.requested_at_ms,
+        origin=cleared.origin,
         about=cleared.fingerprint,
         reason=reason,
     )

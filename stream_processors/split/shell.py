@@ -8,9 +8,11 @@ from ops.bus import faust_app
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import JobRejected
-from schemas.events import LANES, ClearedJob, Lane, Reason
+from schemas.events import Reason
+from schemas.plan import ClearedJob
 from schemas.records import Incoming, Outgoing
 from schemas.registry import ModelEntry
+from schemas.request import LANES, Lane
 from schemas.topics import JOBS_CLEARED, JOBS_EVENTS, PLANS_DRAFTED
 from stream_processors.split.core import SOURCE, failed, planned, split
 

@@ -1,44 +1,99 @@
-"""Folding events into a job's state. Pure.
+"""Folding events into a job's state, and what is said about it. Pure.
 
 Terminal states absorb: whatever comes after the first terminal event changes nothing, so there is exactly one terminal
-record per job.
+record per job. Only a deletion is still said aloud.
 """
 
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from schemas.events import JobEvent, JobFinished, JobState, Progress, UsageMetered
+from schemas.events import (
+    Cost,
+    EventType,
+    JobEvent,
+    JobFinished,
+    JobReply,
+    JobState,
+    Progress,
+    Reason,
+    ReplyType,
+    Timeline,
+    UsageMetered,
+)
 from schemas.ids import event_id
 from schemas.lifecycle import TERMINAL, advance
 from schemas.records import Outgoing
-from schemas.topics import JOBS_FINISHED, JOBS_STATE, USAGE_METERED
+from schemas.topics import JOBS_FINISHED, JOBS_REPLIES, JOBS_STATE, USAGE_METERED
 
 REMEMBERED_IDS = 16
+_MOMENTS: dict[EventType, str] = {
+    "job.accepted": "accepted_at_ms",
+    "job.planned": "planned_at_ms",
+    "job.queued": "queued_at_ms",
+    "job.started": "started_at_ms",
+    "job.assembling": "assembling_at_ms",
+}
+_TOLD: dict[EventType, ReplyType] = {
+    "job.accepted": "accepted",
+    "job.rejected": "rejected",
+    "job.published": "finished",
+    "job.failed": "finished",
+    "job.cancelled": "finished",
+    "job.expired": "finished",
+    "job.cancel-refused": "cancel-refused",
+    "job.deleted": "deleted",
+}
+
+
+def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobState | None, Sequence[Outgoing]]:
+    """The state after an event (None: unchanged) and the records that say so.
+
+    partition: that of the event, so that a job's state stays beside it
+    """
+    if state is not None and event.id in state.seen:
+        return None, ()
+    if state is not None and (refusal := _second_request(state, event)) is not None:
+        # The first request goes on. The refusal is remembered, so that a repeated one is not told twice.
+        seen = replace(state, seen=_remembered(state, event))
+        return seen, [Outgoing(JOBS_STATE, state.job, seen, partition=partition), _reply(refusal)]
+    after = fold(state, event)
+    if after is None:
+        return None, ()
+    out = [Outgoing(JOBS_STATE, after.job, after, partition=partition)]
+    if after.state in TERMINAL and event.type != "job.deleted":
+        out += [Outgoing(JOBS_FINISHED, after.job, finished(after)), Outgoing(USAGE_METERED, after.job, usage(after))]
+    if (told := reply(state, after, event)) is not None:
+        out.append(_reply(told))
+    return after, out
 
 
 def fold(state: JobState | None, event: JobEvent) -> JobState | None:
-    """The state after one event, or None when the event changes nothing (duplicate, late, out of place)."""
-    if state is not None and (state.state in TERMINAL or event.id in state.seen):
-        return None
-    if state is not None and event.type == "job.rejected" and event.source == "moderate":
-        # A second request with the id of an accepted job was refused: that is no news about the first.
-        return None
+    """The state after one event, or None when the event changes nothing (late, out of place)."""
+    if state is not None and state.state in TERMINAL:
+        return _deleted(state, event)
     after = advance(state.state if state else None, event.type)
     if after is None:
         return _progressed(state, event)
     before = state or _unknown(event)
     known = before.progress
+    ended = after in TERMINAL
+    moment = "finished_at_ms" if ended else _MOMENTS[event.type]
+    at_ms = max(before.updated_at_ms, event.at_ms)
+    first_time = getattr(before.timeline, moment) == 0
     return replace(
         before,
         state=after,
         sequence=before.sequence + 1,
-        updated_at_ms=max(before.updated_at_ms, event.at_ms),
-        lane=event.lane if state is None else before.lane,
+        updated_at_ms=at_ms,
+        fingerprint=before.fingerprint or event.fingerprint,
         reason=event.reason,
-        progress=_settled(event.progress or known) if after in TERMINAL else event.progress or known,
+        progress=_settled(event.progress or known) if ended else event.progress or known,
+        prompts=event.prompts or before.prompts,
+        frames=event.frames or before.frames,
         video=event.video,
-        seen=(*before.seen, event.id)[-REMEMBERED_IDS:],
+        timeline=replace(before.timeline, **{moment: at_ms}) if first_time else before.timeline,
+        seen=_remembered(before, event),
     )
 
 
@@ -54,7 +109,15 @@ def _unknown(event: JobEvent) -> JobState:
         updated_at_ms=event.at_ms,
         metadata=event.metadata,
         webhook=event.webhook,
+        reply_topic=event.reply_topic,
+        batch_id=event.batch_id,
+        timeline=Timeline(requested_at_ms=event.requested_at_ms),
+        origin=event.origin,
     )
+
+
+def _remembered(state: JobState, event: JobEvent) -> tuple[str, ...]:
+    return (*state.seen, event.id)[-REMEMBERED_IDS:]
 
 
 def _progressed(state: JobState | None, event: JobEvent) -> JobState | None:
@@ -66,7 +129,23 @@ def _progressed(state: JobState | None, event: JobEvent) -> JobState | None:
         updated_at_ms=max(state.updated_at_ms, event.at_ms),
         progress=event.progress or state.progress,
         reason=event.reason,
-        seen=(*state.seen, event.id)[-REMEMBERED_IDS:],
+        seen=_remembered(state, event),
+    )
+
+
+def _deleted(state: JobState, event: JobEvent) -> JobState | None:
+    """A finished job whose files are gone keeps its row, without what they were."""
+    if event.type != "job.deleted" or state.state == "deleted":
+        return None
+    return replace(
+        state,
+        state="deleted",
+        sequence=state.sequence + 1,
+        updated_at_ms=max(state.updated_at_ms, event.at_ms),
+        reason=event.reason,
+        metadata={},
+        video=None,
+        seen=_remembered(state, event),
     )
 
 
@@ -75,12 +154,56 @@ def _settled(progress: Progress | None) -> Progress | None:
     return None if progress is None else replace(progress, running=0, queue_position=None, eta_s=None)
 
 
-def records(state: JobState, partition: int) -> Sequence[Outgoing]:
-    """What a changed state makes known. `partition`: that of the event, so that a job's state stays beside it."""
-    out = [Outgoing(JOBS_STATE, state.job, state, partition=partition)]
-    if state.state in TERMINAL:
-        out += [Outgoing(JOBS_FINISHED, state.job, finished(state)), Outgoing(USAGE_METERED, state.job, usage(state))]
-    return out
+def _second_request(state: JobState, event: JobEvent) -> JobReply | None:
+    """The refusal of another request under the id of a known job, which is no news about the first."""
+    if event.source != "moderate":
+        return None
+    if event.type == "job.rejected":
+        return _told(state, event, "rejected", reason=event.reason)
+    if event.type == "job.accepted" and event.fingerprint != state.fingerprint:
+        job_id = state.job.partition("/")[2]
+        message = f'job_id: "{job_id}" was used before for another request; give every job an id of its own'
+        reason = Reason(code="idempotency_conflict", message=message, field="job_id")
+        return _told(state, event, "rejected", reason=reason)
+    return None
+
+
+def reply(before: JobState | None, after: JobState, event: JobEvent) -> JobReply | None:
+    """What the caller is told about a changed state; None when it is not worth a record (progress)."""
+    if event.type == "job.started" and (before is None or before.timeline.started_at_ms == 0):
+        return _told(after, event, "started")
+    kind = _TOLD.get(event.type)
+    if kind is None:
+        return None
+    ended = after.state in TERMINAL and kind in ("finished", "rejected")
+    return _told(after, event, kind, reason=after.reason, result=finished(after) if ended else None)
+
+
+def _told(
+    state: JobState, event: JobEvent, kind: ReplyType, reason: Reason | None = None, result: JobFinished | None = None
+) -> JobReply:
+    tenant, _, job_id = state.job.partition("/")
+    asked = event if event.source == "moderate" else state
+    return JobReply(
+        id=event_id("reply", state.job, event.id),
+        type=kind,
+        tenant=tenant,
+        job_id=job_id,
+        job=state.job,
+        sequence=state.sequence,
+        at_ms=event.at_ms,
+        state=state.state,
+        batch_id=asked.batch_id,
+        metadata=asked.metadata,
+        reason=reason,
+        result=result,
+        reply_topic=asked.reply_topic,
+        origin=asked.origin,
+    )
+
+
+def _reply(told: JobReply) -> Outgoing:
+    return Outgoing(JOBS_REPLIES, told.job, told)
 
 
 def finished(state: JobState) -> JobFinished:
@@ -99,10 +222,22 @@ def finished(state: JobState) -> JobFinished:
         sequence=state.sequence,
         metadata=state.metadata,
         webhook=state.webhook,
+        reply_topic=state.reply_topic,
+        batch_id=state.batch_id,
         reason=state.reason,
-        progress=state.progress,
+        cost=_cost(state.progress),
+        prompts=state.prompts,
+        frames=state.frames,
         video=state.video,
+        timeline=state.timeline,
+        origin=state.origin,
     )
+
+
+def _cost(progress: Progress | None) -> Cost | None:
+    if progress is None:
+        return None
+    return Cost(device_s=progress.device_s, chunks_rendered=progress.rendered, chunks_reused=progress.reused)
 
 
 def usage(state: JobState) -> UsageMetered:

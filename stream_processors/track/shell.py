@@ -15,7 +15,7 @@ from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, JobState
 from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_EVENTS, JOBS_STATE, DeadLetters
-from stream_processors.track.core import fold, records
+from stream_processors.track.core import take
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,10 @@ class Shell:
     def _take(self, record: Incoming) -> list[Outgoing]:
         event = decode(JobEvent, record.value)
         states = self.states[record.partition]
-        state = fold(states.get(event.job), event)
-        if state is None:
-            return []
-        states[event.job] = state
-        return list(records(state, record.partition))
+        state, out = take(states.get(event.job), event, record.partition)
+        if state is not None:
+            states[event.job] = state
+        return list(out)
 
 
 def main(settings: Settings) -> None:

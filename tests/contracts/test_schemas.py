@@ -10,7 +10,7 @@ from hypothesis import given
 
 from schemas import codec, ids, topics
 from schemas.errors import InvalidMessage
-from schemas.events import JobRequest
+from schemas.request import JobRequest
 
 ROOT = Path(__file__).parents[2] / "schemas" / "examples"
 EXAMPLES = sorted(ROOT.glob("*/*.json"))

@@ -3,23 +3,10 @@
 from msgspec.structs import replace
 
 from schemas.chunks import chunk_ids
-from schemas.events import (
-    ChunkInspected,
-    ChunkRendered,
-    ChunkSpan,
-    ChunkTask,
-    FrameVerdict,
-    JobRequest,
-    Lane,
-    ObjectRef,
-    Output,
-    Placement,
-    Plan,
-    RenderSettings,
-    Shot,
-    WorkerState,
-)
 from schemas.ids import chunk_object_key, fingerprint, job_key
+from schemas.plan import ChunkSpan, Placement, Plan, RenderSettings
+from schemas.request import JobRequest, Lane, Output, Shot
+from schemas.work import ChunkInspected, ChunkRendered, ChunkTask, FrameVerdict, ObjectRef, WorkerState
 
 RENDER = RenderSettings(
     model="shapes",

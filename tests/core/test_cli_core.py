@@ -19,7 +19,8 @@ from ops.settings import Settings, SettingsError
 from ops.view.sheet import CELL_PX, Row, contact_sheet, wrapped
 from producers.client import one_shot
 from schemas.errors import Fatal, InvalidMessage, JobRejected, Transient
-from schemas.events import JobState, Output, Progress, Reason
+from schemas.events import JobState, Progress, Reason
+from schemas.request import Output
 
 
 def run(*arguments, **options):
@@ -204,10 +205,10 @@ def test_a_job_that_failed_is_a_fault_with_its_reason():
     )
 
 
-@pytest.mark.parametrize(("reused", "faults"), [(2, 0), (1, 1), (0, 1)])
-def test_a_repeated_job_must_reuse_every_chunk(reused, faults):
-    found = ending_faults(example("reused"), state("completed", chunks=2, rendered=2 - reused, reused=reused))
-    assert len(found) == faults
+@pytest.mark.parametrize(("own", "twin", "faults"), [(2, 0, 0), (0, 2, 0), (1, 1, 0), (1, 0, 1), (0, 0, 1)])
+def test_jobs_with_the_same_shots_render_every_chunk_once(own, twin, faults):
+    states = [state("completed", chunks=2, rendered=2 - reused, reused=reused) for reused in (own, twin)]
+    assert len(ending_faults(example("reused"), states[0], states[1:])) == faults
 
 
 def test_a_refused_job_must_be_rejected_with_a_reason():

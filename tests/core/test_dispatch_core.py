@@ -7,9 +7,11 @@ from msgspec.structs import replace
 
 from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage
-from schemas.events import ChunkSpan, ChunkTask, Control, JobEvent, MuxTask, Placement, Plan, SchedulerRow
+from schemas.events import JobEvent
+from schemas.plan import ChunkSpan, Placement, Plan
 from schemas.records import Outgoing
 from schemas.topics import DISPATCH_STATE
+from schemas.work import ChunkTask, Command, MuxTask, SchedulerRow
 from stream_processors.dispatch.core import LOST_FIRST_MS, MAX_FAILURES, MAX_MUX_ATTEMPTS, Scheduler
 from tests.core.plans import plan, result, worker
 
@@ -84,7 +86,7 @@ def test_a_repeated_plan_result_and_release_change_nothing(scheduler):
     (task,) = tasks(scheduler.tick(10))
     assert mux_tasks(scheduler.on_inspected(result(task), 11))
     assert scheduler.on_inspected(result(task), 12) == []
-    release = Control(job=job.job, action="release", mux_attempt=1)
+    release = Command(job=job.job, action="release", mux_attempt=1)
     assert scheduler.on_control(release, 13)
     assert scheduler.on_control(release, 14) == []
     assert scheduler.on_plan(job, 15) == []
@@ -181,7 +183,7 @@ def test_a_lost_chunk_is_rendered_again_and_the_job_muxed_again(scheduler):
     job = plan(chunks=2)
     scheduler.on_plan(job, 1)
     render_all(scheduler)
-    redo = Control(job=job.job, action="redo_chunk", chunk=1, mux_attempt=1, reason="missing")
+    redo = Command(job=job.job, action="redo_chunk", chunk=1, mux_attempt=1, reason="missing")
     assert events(scheduler.on_control(redo, 20)) == ["job.started"]
     out = render_all(scheduler, now_ms=2_000)
     assert [t.index for t in tasks(out)] == [1]
@@ -194,7 +196,7 @@ def test_a_chunk_that_is_lost_for_ever_fails_the_job(scheduler):
     scheduler.on_plan(job, 1)
     for attempt in range(1, MAX_MUX_ATTEMPTS + 1):
         render_all(scheduler)
-        redo = Control(job=job.job, action="redo_chunk", chunk=0, mux_attempt=attempt, reason="missing")
+        redo = Command(job=job.job, action="redo_chunk", chunk=0, mux_attempt=attempt, reason="missing")
         out = scheduler.on_control(redo, 20)
     assert events(out) == ["job.failed"]
 
@@ -203,7 +205,7 @@ def test_cancel_stops_a_job_between_chunks(scheduler):
     job = plan(chunks=3)
     scheduler.on_plan(job, 1)
     (task,) = tasks(scheduler.tick(10))
-    assert events(scheduler.on_control(Control(job=job.job, action="cancel"), 11)) == ["job.cancelled"]
+    assert events(scheduler.on_control(Command(job=job.job, action="cancel"), 11)) == ["job.cancelled"]
     assert scheduler.on_inspected(result(task), 12) == []
     assert tasks(scheduler.tick(13)) == []
 
@@ -212,12 +214,12 @@ def test_cancel_is_refused_once_the_video_is_being_assembled(scheduler):
     job = plan(chunks=1)
     scheduler.on_plan(job, 1)
     render_all(scheduler)
-    assert events(scheduler.on_control(Control(job=job.job, action="cancel"), 11)) == ["job.cancel-refused"]
+    assert events(scheduler.on_control(Command(job=job.job, action="cancel"), 11)) == ["job.cancel-refused"]
 
 
 def test_cancel_before_the_plan_arrives_is_remembered(scheduler):
     job = plan()
-    assert events(scheduler.on_control(Control(job=job.job, action="cancel"), 1)) == ["job.cancelled"]
+    assert events(scheduler.on_control(Command(job=job.job, action="cancel"), 1)) == ["job.cancelled"]
     assert events(scheduler.on_plan(job, 2)) == ["job.cancelled"]
     assert tasks(scheduler.tick(10)) == []
 
@@ -320,7 +322,7 @@ class _World:
             key = f"default/j{(self.now_ms // 700) % self.jobs + 1}"
             attempt = self.mux.get(key, [0])[-1]
             action = "redo_chunk" if step == "redo" else step
-            control = Control(job=key, action=action, chunk=0, mux_attempt=attempt)
+            control = Command(job=key, action=action, chunk=0, mux_attempt=attempt)
             self.write(scheduler.on_control(control, self.now_ms))
 
 

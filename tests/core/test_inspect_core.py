@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Fatal, InvalidMessage
-from schemas.events import ChunkRendered, FrameVerdict, ObjectRef
 from schemas.ids import chunk_object_key
+from schemas.work import ChunkRendered, FrameVerdict, ObjectRef
 from stream_processors.inspect import core
 
 SHIPPED = Path(core.__file__).with_name("policy.toml")

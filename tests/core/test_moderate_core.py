@@ -9,16 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.schemas_admin import SCHEMAS
 from ops.settings import Settings
+from schemas import availability
 from schemas import limits as limits_schema
 from schemas.codec import MAX_RECORD_BYTES, decode, encode
 from schemas.errors import Fatal, InvalidMessage
-from schemas.events import ClearedJob, JobEvent, Reason
+from schemas.events import JobEvent, Reason
 from schemas.ids import fingerprint
+from schemas.plan import ClearedJob
+from schemas.records import Headers, Incoming
 from schemas.registry import ModelEntry
+from schemas.request import JobOrder, JobRequest, Shot
+from schemas.work import Command
 from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
-from stream_processors.moderate.core import Cleared, Rejected, Rules, judge
+from stream_processors.moderate.core import Cleared, Rejected, Rules, judge, order
+from stream_processors.moderate.identity import Tenants
 
 NOW_MS = 1_800_000_000_000
 LIMITS_TEXT = Path(Settings().limits).read_text()
@@ -40,7 +47,7 @@ MODEL = ModelEntry(
 )
 TEXT_ONLY = msgspec.structs.replace(MODEL, name="text-only", given_frames=0, fps_min=16, fps_max=16, clip_frames=81)
 OFFER = Offer({m.name: m for m in (MODEL, TEXT_ONLY)}, LIMITS.jobs, webhooks=True)
-RULES = Rules(OFFER, policy.parse(Path(Settings().policy).read_text()))
+RULES = Rules(OFFER, policy.parse(Path(Settings().policy).read_text()), Tenants("reelbus"))
 SHOT = {"prompt": "a red ball moving right on a black background", "duration_s": 1}
 
 
@@ -56,9 +63,13 @@ def shots(*durations_s: float, **changes: Any) -> dict[str, Any]:
     return request(shots=[{**SHOT, "duration_s": d} for d in durations_s], **changes)
 
 
-def judged(value: Any, key: bytes | None = b"job-1", rules: Rules = RULES) -> Cleared | Rejected:
+def record(value: bytes | None, key: bytes | None = b"job-1", headers: Headers = ()) -> Incoming:
+    return Incoming("reelbus.jobs.requested.standard.v1", 0, 7, key, value, headers, NOW_MS)
+
+
+def judged(value: Any, key: bytes | None = b"job-1", rules: Rules = RULES, headers: Headers = ()) -> Cleared | Rejected:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return judge(raw, key, "standard", NOW_MS, rules)
+    return judge(record(raw, key, headers), "standard", rules)
 
 
 def refused(value: Any, key: bytes | None = b"job-1", rules: Rules = RULES) -> tuple[str, str, str]:
@@ -78,7 +89,7 @@ def refused(value: Any, key: bytes | None = b"job-1", rules: Rules = RULES) -> t
 def answer(raw: bytes, key: bytes | None) -> Reason:
     """What the sender, or the reader of the dead letter, is told; an empty code stands for a cleared job."""
     try:
-        verdict = judge(raw, key, "standard", NOW_MS, RULES)
+        verdict = judge(record(raw, key), "standard", RULES)
     except InvalidMessage as exc:
         return Reason(code="dead_letter", message=str(exc))
     encode(verdict.event)
@@ -120,7 +131,9 @@ MESSAGES = [
     (shot(seed=2**70), "shots[0].seed",
      f"shots[0].seed: found {2**70}; expected a whole number from 0 to 2147483647"),
     (shot(colour="red"), "shots[0].colour",
-     'shots[0]: unknown field "colour"; known are prompt, duration_s, negative_prompt, seed, continuity'),
+     'shots[0]: unknown field "colour"; known are prompt, duration_s, negative_prompt, seed, continuity, '
+     "model, style, guidance, steps, reference_images, source_video, source_strength, first_keyframe, last_keyframe, "
+     "controls, background, trim"),
     (request(shot=[SHOT]), "shot", 'the request: unknown field "shot"; did you mean shots?'),
     (request(shots=[]), "shots", "shots: found a list of 0 entries; expected a list of 1 to 50 entries"),
     (request(shots=[{"duration_s": 1}]), "shots[0].prompt",
@@ -132,7 +145,8 @@ MESSAGES = [
     (request(output={"width_px": 65}), "output.width_px",
      "output.width_px: found 65; expected a whole number from 64 to 4096, a multiple of 2"),
     (request(output=None), "output",
-     "output: found null; expected an object with the fields width_px, height_px, fps, fit"),
+     "output: found null; expected an object with the fields width_px, height_px, fps, fit, container, codec, "
+     "bitrate_kbps, quality"),
     (request(metadata={"a": 1}), "metadata",
      "metadata: an entry is not text; expected an object of at most 32 entries, each of them text"),
     (request(webhook={"url": "ftp://example.org"}), "webhook.url",
@@ -226,7 +240,7 @@ def test_the_key_must_be_the_job_id() -> None:
 
 
 def test_webhooks_need_a_secret() -> None:
-    silent = Rules(Offer(OFFER.models, OFFER.limits, webhooks=False), RULES.policy)
+    silent = Rules(Offer(OFFER.models, OFFER.limits, webhooks=False), RULES.policy, RULES.tenants)
     code, field, message = refused(request(webhook={"url": "https://example.org/"}), rules=silent)
     assert (code, field) == ("webhook_unavailable", "webhook")
     assert "webhook_secret_file" in message
@@ -266,22 +280,34 @@ def test_a_job_that_can_be_named_gets_an_answer(raw: bytes, field: str, message:
         assert found_message == message
 
 
+def framed(schema_id: int, payload: bytes) -> bytes:
+    return b"\x00" + schema_id.to_bytes(4, "big") + payload
+
+
+IDS = {int(number): entry["record"] for number, entry in json.loads((SCHEMAS / "ids.json").read_text()).items()}
+ID, OTHER_ID = (max(n for n, name in IDS.items() if name == record) for record in ("JobRequest", "JobOrder"))
+FRAMED = encode(JobRequest(job_id="job-1", shots=(Shot(**SHOT),)))
 DEAD = [
     (None, "value: missing (a tombstone); a job request is a JSON object"),
-    (b"", "value: empty; a job request is a JSON object"),
-    (b"\x00\x00\x00\x00\x01abc", "value: starts with byte 0x00 (framed Avro); a job request is a JSON object"),
+    (b"", "value: empty; a job request is a JSON object, or Avro in Confluent's frame"),
+    (b"\x00\x00\x00", "not a valid JobRequest: a frame of 3 bytes; byte 0x00, four of id, payload"),
+    (framed(2**32 - 1, b"abc"), f"schema id {2**32 - 1} is not known; known are 1 to {max(IDS)}"),
+    (framed(OTHER_ID, b"abc"), f"not a JobRequest: schema id {OTHER_ID} is a JobOrder"),
+    (FRAMED[:-1], f"not a valid JobRequest: the payload does not fit schema id {ID}: "),
+    (FRAMED + b"\x00", "not a valid JobRequest: 1 bytes after the end of the payload"),
     (b'{"job_id": "job-1", "shots"', "value: not valid JSON: Input data was truncated"),
     (b"\xfe\xfe\x00\x01", "value: not valid JSON: invalid character (byte 0)"),
     (b"[1]", "value: found a list of 1 entry; a job request is an object"),
     (b"null", "value: found null; a job request is an object"),
-    (b"{}", "job_id: missing; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
+    (b"{}", "job_id: missing; expected a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
     (b'{"job_id": "../x", "shots": []}',
-     'job_id: found "../x"; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)'),
-    (b'{"job_id": 7}', "job_id: found 7; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
+     'job_id: found "../x"; expected a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)'),
+    (b'{"job_id": 7}',
+     "job_id: found 7; expected a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
     (b'{"job_id": "a", "tenant": "A/B"}',
      'tenant: found "A/B"; expected 1 to 63 lower-case letters, digits and - (a letter or digit first)'),
     (b'{"job_id": "job-1\\n", "shots": [{"prompt": "x", "duration_s": 1}]}',
-     'job_id: found "job-1\\n"; expected 1 to 128 letters, digits and . _ : - (a letter or digit first)'),
+     'job_id: found "job-1\\n"; expected a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)'),
     (b'{"job_id": "job-1", "shots": [{"prompt": "' + b"x" * 10_000_000 + b'", "duration_s": 1}]}',
      "value: the record has 10000063 bytes; the limit is 65536 (64 KiB)"),
 ]  # fmt: skip
@@ -290,19 +316,20 @@ DEAD = [
 @pytest.mark.parametrize(("raw", "message"), DEAD, ids=range(len(DEAD)))
 def test_what_names_no_job_is_a_dead_letter(raw: bytes | None, message: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
-        judge(raw, b"job-1", "standard", NOW_MS, RULES)
-    assert str(caught.value) == message
+        judge(record(raw), "standard", RULES)
+    assert str(caught.value).startswith(message)
+    assert message.endswith(": ") or str(caught.value) == message
 
 
 def test_deep_nesting_is_a_dead_letter_and_no_crash() -> None:
     for raw in (b"[" * 60_000, b'{"job_id": "job-1", "shots": ' * 3_000, b'{"a":' * 200_000):
         with pytest.raises(InvalidMessage):
-            judge(raw, None, "standard", NOW_MS, RULES)
+            judge(record(raw, None), "standard", RULES)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode), st.none() | st.binary(max_size=20))
 def test_any_bytes_get_an_answer_or_a_reason(raw: bytes, key: bytes | None) -> None:
-    encode(answer(raw, key))
+    encode(answer(raw, key), "json")
 
 
 JSON = st.recursive(
@@ -319,8 +346,93 @@ FIELDS = ("shots", "tenant", "lane", "model", "transitions", "output", "deadline
 def test_any_fields_get_an_answer_that_fits_into_a_record(top: dict[str, Any], of_shot: dict[str, Any]) -> None:
     body = {"job_id": "job-1", "shots": [{**SHOT, **of_shot}], **top}
     reason = answer(json.dumps(body).encode(), b"job-1")
-    encode(reason)
+    encode(reason, "json")
     assert reason.message.isprintable()
+
+
+NOT_YET = [
+    (request(priority=5), "priority"),
+    (request(not_before_ms=NOW_MS + 1), "not_before_ms"),
+    (request(music={"media": {"uri": "s3://bucket/song.flac"}}), "music"),
+    (request(narration={"text": "Once upon a time"}), "narration"),
+    (request(label={"profile": "none"}), "label"),
+    (shot(style="anime"), "shots[0].style"),
+    (shot(source_video={"uri": "s3://bucket/clip.mp4"}), "shots[0].source_video"),
+    (shot(controls=[{"kind": "pose", "media": {"uri": "s3://bucket/pose.mp4"}}]), "shots[0].controls"),
+    (shot(trim={"start_s": 0.5}), "shots[0].trim"),
+    (request(output={"quality": 80}), "output.quality"),
+    (request(output={"container": "hls"}), "output.container"),
+    (request(output={"codec": "av1"}), "output.codec"),
+    (shots(1, 1, transitions=[{"after": 0, "duration_s": 0.5, "kind": "wipe"}]), "transitions[0].kind"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), NOT_YET, ids=[field for _, field in NOT_YET])
+def test_what_is_not_built_is_refused_by_name(body: dict[str, Any], field: str) -> None:
+    code, found, message = refused(body)
+    assert (code, found) == ("not_available", field)
+    assert message.startswith(f"{field}: ")
+    assert "not available yet" in message
+
+
+def test_every_field_that_is_not_built_is_refused_and_its_default_is_not() -> None:
+    """The table names real fields, and every one of them is refused when it differs from its default."""
+    named = {(kind, name) for kind, names in availability.NOT_YET.items() for name in names}
+    assert named == {(kind, f.name) for kind, name in named for f in msgspec.structs.fields(kind) if f.name == name}
+    assert isinstance(judged(request(priority=0, subtitles=None, narration=None)), Cleared)
+
+
+def test_avro_and_json_of_one_request_are_one_job() -> None:
+    asked = msgspec.convert(request(metadata={"a": "b"}), JobRequest)
+    framed_job, plain_job = judged(encode(asked)), judged(encode(asked, "json"))
+    assert isinstance(framed_job, Cleared)
+    assert isinstance(plain_job, Cleared)
+    assert framed_job.job.fingerprint == plain_job.job.fingerprint
+    assert framed_job.event.id == plain_job.event.id
+    assert (framed_job.job.origin.format, plain_job.job.origin.format) == ("avro", "json")
+
+
+def test_a_framed_request_with_a_value_out_of_range_names_the_field() -> None:
+    wrong = JobRequest(job_id="job-1", shots=(Shot(prompt="x", duration_s=-1.0),))
+    assert refused(encode(wrong))[1:] == (
+        "shots[0].duration_s", "shots[0].duration_s: found -1.0; expected a number above 0 and at most 600"
+    )  # fmt: skip
+
+
+def test_answers_go_to_topics_of_the_tenant_only() -> None:
+    own = request(tenant="acme", reply_topic="reelbus.replies.acme.v1")
+    verdict = judged(own)
+    assert isinstance(verdict, Cleared)
+    assert verdict.event.reply_topic == "reelbus.replies.acme.v1"
+    for foreign in ("reelbus.replies.acme2.v1", "reelbus.replies.acme.", "reelbus.jobs.control.v1", "elsewhere"):
+        other = judged({**own, "reply_topic": foreign})
+        assert isinstance(other, Rejected)
+        assert other.event.reason is not None
+        assert (other.event.reason.code, other.event.reply_topic) == ("reply_topic_refused", "")
+        assert other.event.reason.message.endswith("tenant acme may use reelbus.replies.acme.*")
+        unread = judged({**own, "reply_topic": foreign, "shots": 7})
+        assert unread.event.reply_topic == ""
+    assert judged({**own, "shots": 7}).event.reply_topic == "reelbus.replies.acme.v1"
+
+
+def test_headers_of_the_caller_come_back() -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    given: Headers = (("ce_id", b"order-7"), ("ce_source", b"/shop"), ("traceparent", trace), ("other", b"x"))
+    for body in (request(), shot(duration_s=-1), request(model="x")):
+        origin = judged(body, headers=given).event.origin
+        assert (origin.ce_id, origin.ce_source, origin.traceparent) == ("order-7", "/shop", trace.decode())
+    for strange in (b"x" * 600, b"\xff", b"a\nb"):
+        assert judged(request(), headers=(("ce_id", strange),)).event.origin.ce_id == ""
+
+
+def test_an_order_becomes_a_command() -> None:
+    asked = JobOrder(tenant="acme", job_id="job-1", action="cancel", reason="not needed")
+    made = Command(job="acme/job-1", action="cancel", reason="not needed", requested_at_ms=NOW_MS)
+    for value in (encode(asked), encode(asked, "json")):
+        assert order(record(value), RULES.tenants) == made
+    for wrong, key in ((b"{}", b"job-1"), (None, b"job-1"), (encode(asked), b"job-2"), (encode(asked), None)):
+        with pytest.raises(InvalidMessage):
+            order(record(wrong, key), RULES.tenants)
 
 
 def test_the_same_record_gives_the_same_ids_and_another_one_does_not() -> None:

@@ -8,22 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.chunks import frames_of, overlap_frames, total_frames
-from schemas.events import (
-    ChunkSpan,
-    Control,
-    JobEvent,
-    JobRequest,
-    MuxTask,
-    ObjectRef,
-    Output,
-    Plan,
-    ReadyChunk,
-    RenderSettings,
-    Shot,
-    Transition,
-    Webhook,
-)
+from schemas.events import JobEvent, PublishedFile
+from schemas.plan import ChunkSpan, Plan, RenderSettings
+from schemas.request import JobRequest, Output, Shot, Transition, Webhook
 from schemas.topics import JOBS_CONTROL, JOBS_EVENTS
+from schemas.work import Command, MuxTask, ReadyChunk
 from stream_processors.mux.core import (
     ChunkFault,
     PlanBroken,
@@ -40,7 +29,9 @@ from stream_processors.mux.core import (
 RENDER = RenderSettings(
     model="shapes", model_revision="1", steps=8, guidance=2.0, width_px=64, height_px=64, clip_frames=17, given_frames=5
 )
-REF = ObjectRef(key="k", sha256="0" * 64, size_bytes=1)
+FILE = PublishedFile(
+    uri="s3://b/videos/0/video.mp4", key="videos/0/video.mp4", sha256="0" * 64, size_bytes=1, content_type="video/mp4"
+)
 
 
 @st.composite
@@ -181,12 +172,12 @@ def test_what_is_said_follows_from_the_task_alone() -> None:
     )
     plan = plan_of(request, (ChunkSpan(0, 0, frames_of(2, 24), -1),))
     task = MuxTask(plan=plan, ready=(ReadyChunk("0" * 64, 1),), attempt=3)
-    video = describe(plan, REF, REF, REF)
+    video = describe(plan, FILE, FILE, FILE, "AI GENERATED", None)
     assert (video.frames, video.duration_s, video.fps) == (48, 2.0, 24)
     first, again = published(task, video, 10), published(task, video, 99)
     event, release = first[0].record, first[1].record
     assert isinstance(event, JobEvent)
-    assert isinstance(release, Control)
+    assert isinstance(release, Command)
     assert [o.topic for o in first] == [JOBS_EVENTS, JOBS_CONTROL]
     assert {o.key for o in first} == {"default/j"}
     assert (event.type, event.lane, event.metadata, event.requested_at_ms) == ("job.published", "bulk", {"a": "b"}, 5)
@@ -204,6 +195,6 @@ def test_what_is_said_follows_from_the_task_alone() -> None:
 
     redo = ask_again(task, [ChunkFault(0, "gone")], 10)
     assert [o.topic for o in redo] == [JOBS_CONTROL]
-    assert redo[0].record == Control(
+    assert redo[0].record == Command(
         job="default/j", action="redo_chunk", chunk=0, mux_attempt=3, reason="gone", requested_at_ms=10
     )

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidMessage
-from schemas.events import JobFinished, Reason, Webhook
+from schemas.events import JobFinished, Reason
+from schemas.request import Webhook
 from schemas.topics import JOBS_FINISHED_RETRY, NOTIFY_DELAYS
 from stream_processors.notify import core
 from stream_processors.notify.outages import FAILURES, MAX_RECEIVERS, PAUSE_MS, Outages

@@ -10,8 +10,9 @@ from gpu_consumers.render import actions as act
 from gpu_consumers.render.announcing import Announcements
 from gpu_consumers.render.core import MAX_ATTEMPTS, MAX_FAILED_STARTS, Core, capacity_of
 from gpu_consumers.render.device import START_TIMEOUT_S
-from schemas.events import ChunkSpec, ChunkTask, ObjectRef
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
+from schemas.work import ChunkTask, ObjectRef
 
 STEP_TIMEOUT_S = 10.0
 

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from schemas.chunks import chunk_ids, chunk_specs, frames_of, overlap_frames, total_frames
 from schemas.codec import MAX_RECORD_BYTES, encode
 from schemas.errors import JobRejected
-from schemas.events import ClearedJob, JobRequest, MuxTask, Output, Placement, ReadyChunk, Shot, Transition
 from schemas.ids import fingerprint, job_key
 from schemas.limits import chunk_count
+from schemas.plan import ClearedJob, Placement
 from schemas.registry import ModelEntry
+from schemas.request import JobRequest, Output, Shot, Transition
+from schemas.work import MuxTask, ReadyChunk
 from stream_processors.split.core import nearest_size, planned, split
 
 MODEL = ModelEntry(
@@ -162,7 +164,7 @@ def test_the_largest_job_fits_into_its_records(continuity: Continuity) -> None:
     request = JobRequest(job_id="j" * 128, tenant="t" * 63, shots=shots)
     plan = split(cleared(request), MODEL)
     assert len(plan.chunks) == 400
-    assert len(encode(request)) >= 24 * 1024
+    assert len(encode(request, "json")) >= 24 * 1024
     placed = replace(plan, placement=Placement(pool="cuda", weight=0.333333333333, chunk_cost_s=12.3456789012345))
     ready = tuple(ReadyChunk("f" * 64, 123_456_789) for _ in plan.chunks)
     assert len(encode(MuxTask(plan=placed, ready=ready, attempt=99))) < MAX_RECORD_BYTES

@@ -6,10 +6,24 @@ import hypothesis.strategies as st
 from hypothesis import given
 from msgspec.structs import replace
 
-from schemas.events import EventType, JobFinished, JobState, Progress, Reason, UsageMetered
+from schemas.events import (
+    Cost,
+    EventType,
+    JobFinished,
+    JobReply,
+    JobState,
+    Progress,
+    PromptVerdict,
+    Provenance,
+    PublishedFile,
+    Reason,
+    Timeline,
+    UsageMetered,
+    Video,
+)
 from schemas.lifecycle import NEXT, TERMINAL
 from schemas.reports import plan_event
-from stream_processors.track.core import fold, records
+from stream_processors.track.core import take
 from tests.core.plans import plan
 
 KINDS = get_args(EventType)
@@ -23,10 +37,9 @@ def event(kind, about="", **more):
 def run(*events):
     state, told = None, []
     for one in events:
-        after = fold(state, one)
-        if after is not None:
-            state = after
-            told += records(state, 0)
+        after, out = take(state, one, 0)
+        state = after or state
+        told += out
     return state, told
 
 
@@ -51,7 +64,11 @@ def test_the_terminal_record_stands_alone():
     _, told = run(event("job.assembling", progress=progress), event("job.published"))
     (finished,) = [o.record for o in told if isinstance(o.record, JobFinished)]
     (usage,) = [o.record for o in told if isinstance(o.record, UsageMetered)]
-    assert (finished.tenant, finished.job_id, finished.progress.queue_position) == ("default", "a", None)
+    assert (finished.tenant, finished.job_id, finished.cost) == (
+        "default",
+        "a",
+        Cost(device_s=1.5, chunks_rendered=1, chunks_reused=1),
+    )
     assert (usage.device_s, usage.chunks_rendered, usage.chunks_reused) == (1.5, 1, 1)
 
 
@@ -92,12 +109,83 @@ def test_at_most_one_terminal_record_and_growing_sequences(history, random):
     _, told = run(*doubled)
     states = [o.record for o in told if isinstance(o.record, JobState)]
     assert [s.sequence for s in states] == list(range(1, len(states) + 1))
-    assert sum(isinstance(o.record, JobFinished) for o in told) == sum(s.state in TERMINAL for s in states) <= 1
+    ended = [s.state for s in states if s.state in TERMINAL and s.state != "deleted"]
+    assert sum(isinstance(o.record, JobFinished) for o in told) == len(ended) <= 1
+    replies = [o.record for o in told if isinstance(o.record, JobReply)]
+    assert sum(r.result is not None for r in replies) == len(ended)
+    assert [r.sequence for r in replies] == sorted(r.sequence for r in replies)
+    assert len({r.id for r in replies}) == len(replies)
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3)), max_size=10))
 def test_replaying_all_events_changes_nothing_once_a_job_is_finished(history):
-    given_events = [event(kind, about=str(n)) for kind, n in history]
+    given_events = [event(kind, about=str(n)) for kind, n in history if kind != "job.deleted"]
     state, _ = run(*given_events, event("job.published", about="end"))
     for again in given_events:
-        assert fold(state, replace(again)) is None
+        assert take(state, replace(again), 0) == (None, ())
+
+
+FILE = PublishedFile(uri="s3://b/v.mp4", key="v.mp4", sha256="0" * 64, size_bytes=1, content_type="video/mp4")
+PROVENANCE = Provenance(model="m", model_revision="r", seeds=(1,), label="AI", mark_payload="0" * 16)
+VIDEO = Video(
+    file=FILE, thumbnail=FILE, contact_sheet=FILE, frames=24, duration_s=1.0, width_px=64, height_px=64, fps=24,
+    container="mp4", codec="h264", provenance=PROVENANCE,
+)  # fmt: skip
+
+
+def replies(told):
+    return [o.record for o in told if isinstance(o.record, JobReply)]
+
+
+def test_the_caller_is_told_what_matters_in_order_and_once():
+    verdict = PromptVerdict(verdict="allow", policy="p1")
+    accepted = event("job.accepted", source="moderate", at_ms=10, fingerprint="f", prompts=verdict)
+    history = [
+        accepted, accepted, event("job.planned", at_ms=11), event("job.queued", at_ms=12),
+        event("job.started", at_ms=13), event("job.progress", about="1", progress=Progress(chunks=2)),
+        event("job.assembling", at_ms=20), event("job.started", about="redo", at_ms=21),
+        event("job.assembling", about="2", at_ms=22), event("job.published", at_ms=30, video=VIDEO),
+    ]  # fmt: skip
+    _, told = run(*history, *history)
+    assert [r.type for r in replies(told)] == ["accepted", "started", "finished"]
+    result = replies(told)[-1].result
+    assert (result.state, result.video, result.prompts) == ("completed", VIDEO, verdict)
+    assert result.timeline == Timeline(
+        requested_at_ms=result.requested_at_ms, accepted_at_ms=10, planned_at_ms=11, queued_at_ms=12,
+        started_at_ms=13, assembling_at_ms=20, finished_at_ms=30,
+    )  # fmt: skip
+
+
+def test_another_request_under_a_known_id_is_refused_to_its_sender_and_changes_nothing():
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    second = replace(event("job.accepted", about="2", source="moderate", fingerprint="f2"), reply_topic="their.topic")
+    state, told = run(first, second, second, first)
+    assert (state.state, state.fingerprint, state.reply_topic) == ("accepted", "f1", "")
+    accepted, conflict = replies(told)
+    assert (accepted.type, accepted.reply_topic) == ("accepted", "")
+    assert (conflict.type, conflict.state, conflict.reply_topic) == ("rejected", "accepted", "their.topic")
+    assert (conflict.reason.code, conflict.reason.field, conflict.result) == ("idempotency_conflict", "job_id", None)
+
+
+def test_a_conflict_is_told_also_after_the_first_request_has_ended():
+    first, end = event("job.accepted", source="moderate", fingerprint="f1"), event("job.published", video=VIDEO)
+    state, told = run(first, end, event("job.accepted", about="2", source="moderate", fingerprint="f2"))
+    assert state.state == "completed"
+    assert [r.type for r in replies(told)] == ["accepted", "finished", "rejected"]
+    assert sum(isinstance(o.record, JobFinished) for o in told) == 1
+
+
+def test_a_deletion_is_said_aloud_once_and_takes_the_content_away():
+    accepted = replace(event("job.accepted", source="moderate"), metadata={"who": "me"})
+    gone = event("job.deleted", source="ops", reason=Reason(code="expired", message="kept for 7 days"))
+    state, told = run(accepted, event("job.published", video=VIDEO), gone, gone, event("job.deleted", about="2"))
+    assert (state.state, state.video, state.metadata) == ("deleted", None, {})
+    assert [r.type for r in replies(told)] == ["accepted", "finished", "deleted"]
+    assert replies(told)[-1].reason.code == "expired"
+    assert sum(isinstance(o.record, JobFinished) for o in told) == 1
+
+
+def test_what_is_not_finished_cannot_be_deleted():
+    state, told = run(event("job.accepted", source="moderate"), event("job.deleted"))
+    assert state.state == "accepted"
+    assert [r.type for r in replies(told)] == ["accepted"]

@@ -14,7 +14,8 @@ from ops.view.live_state import WORKER_SILENT_MS, LiveState
 from ops.view.stages import described, stages
 from ops.view.summary import Outcome, outcomes, reasons, waits
 from ops.view.units import seconds, shortened, size
-from schemas.events import JobState, Progress, Reason, WebhookDelivery, WorkerState
+from schemas.events import JobState, Progress, Reason, WebhookDelivery
+from schemas.work import WorkerState
 
 
 def job(name, state="queued", *, sequence=1, lane="standard", at_ms=10_000, reason=None, **progress):

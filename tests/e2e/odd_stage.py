@@ -8,16 +8,17 @@ from ops import settings
 from ops.bus.worker import run
 from schemas.codec import decode
 from schemas.errors import InvalidMessage, Transient
-from schemas.events import Control, WebhookDelivery
+from schemas.events import WebhookDelivery
 from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_CONTROL, NOTIFY_LOG
+from schemas.work import Command
 
 tries: Counter[str] = Counter()
 
 
 def handle(record: Incoming) -> Sequence[Outgoing]:
     """Writes one delivery record per order, with the number of tries that it took."""
-    order = decode(Control, record.value)
+    order = decode(Command, record.value)
     tries[order.job] += 1
     if order.reason == "transient" and tries[order.job] < 3:
         raise Transient("not yet")
@@ -31,7 +32,7 @@ def handle(record: Incoming) -> Sequence[Outgoing]:
 
 def due_ms(record: Incoming) -> int:
     """Orders may say when they are due."""
-    return decode(Control, record.value).requested_at_ms if record.value and record.value[:1] == b"{" else 0
+    return decode(Command, record.value).requested_at_ms if record.value and record.value[:1] == b"{" else 0
 
 
 if __name__ == "__main__":

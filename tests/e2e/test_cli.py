@@ -16,19 +16,11 @@ from ops.storage.open import open_store
 from producers.client import Client, one_shot
 from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage, Transient
-from schemas.events import (
-    Control,
-    JobFinished,
-    JobRequest,
-    JobState,
-    ObjectRef,
-    Progress,
-    Reason,
-    Video,
-    WorkerState,
-)
+from schemas.events import JobFinished, JobState, Progress, Reason, Video
 from schemas.ids import job_key, video_object_key
+from schemas.request import JobRequest
 from schemas.topics import JOBS_CONTROL, JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, WORKERS_STATE
+from schemas.work import Command, ObjectRef, WorkerState
 from tests.e2e.reading import read_all
 
 pytestmark = pytest.mark.kafka
@@ -250,7 +242,7 @@ def test_cancel_orders_the_scheduler_once_and_refuses_what_has_ended(shell, sett
     assert "completed already" in shell("cancel", "done", code=1)[1]
     assert "nothing is known" in shell("cancel", "nosuch", code=1)[1]
     (record,) = read_all(settings, JOBS_CONTROL)
-    order = decode(Control, record.value)
+    order = decode(Command, record.value)
     assert (record.key, order.action, order.job, order.reason) == (
         b"default/a",
         "cancel",

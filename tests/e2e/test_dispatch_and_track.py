@@ -11,7 +11,7 @@ from ops.bus import clients, table
 from ops.bus.sending import Outbox
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.events import ChunkTask, Control, JobEvent, JobFinished, JobState, MuxTask
+from schemas.events import JobEvent, JobFinished, JobState
 from schemas.records import Outgoing
 from schemas.reports import plan_event
 from schemas.topics import (
@@ -26,6 +26,7 @@ from schemas.topics import (
     WORKERS_STATE,
     DeadLetters,
 )
+from schemas.work import ChunkTask, Command, MuxTask
 from tests.core.plans import plan, result, worker
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
@@ -39,7 +40,7 @@ class Rest:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.outbox = Outbox(clients.producer(settings), settings.prefix)
+        self.outbox = Outbox(clients.producer(settings), settings.prefix, "test")
         self.consumer = clients.consumer(settings, f"{settings.prefix}.rest")
         self.consumer.subscribe([CHUNKS["cpu"].name(settings.prefix), MUX_TASKS.name(settings.prefix)])
         self.tasks: Counter[tuple[str, int]] = Counter()
@@ -59,7 +60,7 @@ class Rest:
                 task = decode(MuxTask, message.value())
                 job = task.plan.job
                 event: JobEvent = plan_event("mux", "job.published", task.plan, at_ms=1)
-                release = Control(job=job, action="release", mux_attempt=task.attempt)
+                release = Command(job=job, action="release", mux_attempt=task.attempt)
                 self.send(Outgoing(JOBS_EVENTS, job, event), Outgoing(JOBS_CONTROL, job, release))
             else:
                 chunk = decode(ChunkTask, message.value())

@@ -18,8 +18,10 @@ from ops.bus import clients
 from ops.bus.faust_app import EXIT_UNCOMMITTED
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.events import LANES, JobEvent, Plan
+from schemas.events import JobEvent
+from schemas.plan import Plan
 from schemas.records import Incoming
+from schemas.request import LANES
 from schemas.topics import (
     JOBS_CLEARED,
     JOBS_CONTROL,
@@ -262,7 +264,7 @@ def test_a_clean_stop_leaves_nothing_to_do_again(settings: Settings) -> None:
 FAULTY_STAGE = """
 from ops import settings
 from ops.bus import faust_app
-from schemas.events import Control
+from schemas.work import Command
 from schemas.records import Outgoing
 from schemas.topics import JOBS_CLEARED, JOBS_CONTROL
 
@@ -270,7 +272,7 @@ def decide(record):
     if record.key == b"bug":
         raise ValueError("a bug")
     if record.key == b"large":
-        return [Outgoing(JOBS_CONTROL, "a", Control(job="a", action="cancel", reason="x" * 5000))]
+        return [Outgoing(JOBS_CONTROL, "a", Command(job="a", action="cancel", reason="x" * 5000))]
     return []
 
 made = settings.load()

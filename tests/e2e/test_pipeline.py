@@ -24,8 +24,10 @@ from ops.storage.open import open_store
 from producers.client.client import Client
 from schemas.chunks import chunk_ids, chunk_keys, total_frames
 from schemas.codec import decode
-from schemas.events import JobFinished, JobRequest, JobState, Output, Plan, Shot, Transition
+from schemas.events import JobFinished, JobState
 from schemas.ids import job_key, video_object_key
+from schemas.plan import Plan
+from schemas.request import JobRequest, Output, Shot, Transition
 from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, PLANS_READY, USAGE_METERED, DeadLetters
 from tests.e2e.reading import read_all
 
@@ -243,7 +245,7 @@ def test_a_cancelled_job_stops_and_publishes_nothing(run):
 
 def test_a_refused_prompt_ends_as_rejected_and_bad_bytes_as_a_dead_letter(run):
     settings, _, _ = run
-    outbox = Outbox(clients.producer(settings), settings.prefix)
+    outbox = Outbox(clients.producer(settings), settings.prefix, "test")
     outbox.send_raw(JOBS_REQUESTED["standard"].name(settings.prefix), b"k", b"\x00\x01", [])
     while outbox.waiting():
         pass

@@ -21,9 +21,10 @@ from ops.bus.table import partition_count
 from ops.settings import Settings
 from ops.storage.open import open_store
 from schemas.codec import decode, encode
-from schemas.events import ChunkRendered, ChunkSpec, ChunkTask, WorkerState
 from schemas.ids import chunk_id, chunk_object_key
+from schemas.plan import ChunkSpec
 from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE, DeadLetters, Topic
+from schemas.work import ChunkRendered, ChunkTask, WorkerState
 from tests.conftest import MakeSettings
 
 pytestmark = pytest.mark.kafka

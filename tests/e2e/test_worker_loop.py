@@ -9,9 +9,10 @@ from ops.bus import clients
 from ops.bus.sending import Outbox
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.events import Control, WebhookDelivery
+from schemas.events import WebhookDelivery
 from schemas.records import Outgoing
 from schemas.topics import JOBS_CONTROL, NOTIFY_LOG, DeadLetters
+from schemas.work import Command
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
 
@@ -25,9 +26,9 @@ def settings(make_settings) -> Settings:
     return make_settings(TOPICS)
 
 
-def send(settings: Settings, *orders: Control, raw: tuple[bytes | None, ...] = ()) -> None:
+def send(settings: Settings, *orders: Command, raw: tuple[bytes | None, ...] = ()) -> None:
     """All on partition 0, in this order, raw values first."""
-    outbox = Outbox(clients.producer(settings), settings.prefix)
+    outbox = Outbox(clients.producer(settings), settings.prefix, "test")
     for value in raw:
         outbox.send_raw(JOBS_CONTROL.name(settings.prefix), b"raw", value, [("trace", b"t1")], 0)
     outbox.send([Outgoing(JOBS_CONTROL, o.job, o, partition=0) for o in orders])
@@ -36,8 +37,8 @@ def send(settings: Settings, *orders: Control, raw: tuple[bytes | None, ...] = (
     assert not outbox.failures
 
 
-def order(job: str, reason: str = "", at_ms: int = 0) -> Control:
-    return Control(job=job, action="cancel", reason=reason, requested_at_ms=at_ms)
+def order(job: str, reason: str = "", at_ms: int = 0) -> Command:
+    return Command(job=job, action="cancel", reason=reason, requested_at_ms=at_ms)
 
 
 def deliveries(settings: Settings) -> list[WebhookDelivery]:

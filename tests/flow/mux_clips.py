@@ -8,7 +8,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.events import ChunkSpan, JobRequest, Output, Plan, RenderSettings, Shot, Transition
+from schemas.plan import ChunkSpan, Plan, RenderSettings
+from schemas.request import JobRequest, Output, Shot, Transition
 
 Picture = NDArray[np.uint8]
 Draw = Callable[[int], Picture]

@@ -18,10 +18,10 @@ from ops.storage.open import open_store
 from ops.storage.store import Store
 from schemas.codec import decode, encode
 from schemas.errors import Fatal, InvalidMessage, Transient
-from schemas.events import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from schemas.ids import chunk_object_key
 from schemas.records import Incoming
 from schemas.topics import CHUNKS_INSPECTED
+from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from stream_processors.inspect import core
 from stream_processors.inspect.blocklist import Blocklist, dhash
 from stream_processors.inspect.frames import UnreadableChunk, sampled_frames

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from schemas.chunks import total_frames
-from schemas.events import Output, Transition
 from schemas.ids import job_uid
+from schemas.request import Output, Transition
 from stream_processors.mux.assemble import assemble
 from stream_processors.mux.check import OutputBroken, check_output
 from stream_processors.mux.chunk_reader import BadChunk, read_chunk

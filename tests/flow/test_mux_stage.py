@@ -11,10 +11,13 @@ from ops.verify import verify
 from schemas.chunks import chunk_keys
 from schemas.codec import encode
 from schemas.errors import InvalidMessage
-from schemas.events import Control, JobEvent, MuxTask, Output, Plan, ReadyChunk, Shot, Video
+from schemas.events import JobEvent, Video
 from schemas.ids import video_object_key
+from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
+from schemas.request import Output, Shot
 from schemas.topics import JOBS_CONTROL, JOBS_EVENTS
+from schemas.work import Command, MuxTask, ReadyChunk
 from stream_processors.mux.scratch import scratch, sweep
 from stream_processors.mux.shell import Muxer
 from tests.flow.mux_clips import ball, make_plan, write_chunk
@@ -72,7 +75,7 @@ def bench(tmp_path: Path) -> Bench:
 def _video(records: list[Outgoing]) -> Video:
     event, release = (outgoing.record for outgoing in records)
     assert isinstance(event, JobEvent)
-    assert isinstance(release, Control)
+    assert isinstance(release, Command)
     assert [outgoing.topic for outgoing in records] == [JOBS_EVENTS, JOBS_CONTROL]
     assert (event.type, event.source, release.action) == ("job.published", "mux", "release")
     assert event.video is not None
@@ -83,7 +86,7 @@ def _redo(records: list[Outgoing]) -> dict[int, str]:
     found = {}
     for outgoing in records:
         assert outgoing.topic == JOBS_CONTROL
-        assert isinstance(outgoing.record, Control)
+        assert isinstance(outgoing.record, Command)
         assert (outgoing.record.action, outgoing.record.mux_attempt) == ("redo_chunk", 7)
         found[outgoing.record.chunk] = outgoing.record.reason
     return found
@@ -170,7 +173,7 @@ def test_a_plan_that_cannot_be_assembled_ends_the_job(bench: Bench) -> None:
     longer = msgspec.structs.replace(bench.plan.request, shots=(Shot(prompt="p", duration_s=9),))
     event, release = (o.record for o in bench.handle(plan=msgspec.structs.replace(bench.plan, request=longer)))
     assert isinstance(event, JobEvent)
-    assert isinstance(release, Control)
+    assert isinstance(release, Command)
     assert event.reason is not None
     assert (event.type, event.reason.code, release.action) == ("job.failed", "assembly_failed", "release")
     assert "cover 10 of 108 frames of shot 0" in event.reason.message

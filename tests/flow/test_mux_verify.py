@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ops.verify import NotVerifiable, Verification, verify
-from schemas.events import Output
+from schemas.request import Output
 from stream_processors.mux.assemble import Assembled, assemble
 from stream_processors.mux.payload import payload_of
 from tests.flow.mux_clips import Draw, ball, encode_again, flat, make_plan, write_chunk

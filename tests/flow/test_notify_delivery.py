@@ -16,8 +16,9 @@ from standardwebhooks import Webhook as Verifier
 
 from schemas.codec import decode, encode
 from schemas.errors import Fatal, InvalidMessage
-from schemas.events import JobFinished, Webhook, WebhookDelivery
+from schemas.events import JobFinished, WebhookDelivery
 from schemas.records import Incoming, Outgoing
+from schemas.request import Webhook
 from schemas.topics import JOBS_FINISHED_RETRY, NOTIFY_DELAYS, NOTIFY_LOG
 from stream_processors.notify import core
 from stream_processors.notify.fetch import MAX_ANSWER_BYTES, Fetcher

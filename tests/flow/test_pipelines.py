@@ -23,8 +23,8 @@ from gpu_consumers.pipelines import ltx, renderer
 from gpu_consumers.pipelines.fake import draw_fake, read_fake
 from gpu_consumers.pipelines.renderer import Frames, Renderer
 from schemas.errors import Fatal, InvalidMessage, Transient
-from schemas.events import ChunkSpec
 from schemas.ids import chunk_id
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 ENTRY = shapes_entry()

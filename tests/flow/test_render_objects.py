@@ -12,8 +12,8 @@ from gpu_consumers.render.actions import Reuse, Unusable, Usable
 from gpu_consumers.render.objects import ChunkObjects
 from gpu_consumers.render.scratch import Scratch, read_frames, write_frames
 from ops.storage.directory import DirectoryStore
-from schemas.events import ChunkTask
 from schemas.ids import chunk_object_key
+from schemas.work import ChunkTask
 from tests.core.test_render_core import task
 
 

@@ -26,7 +26,7 @@ from gpu_consumers.models.shapes import captions, world
 from gpu_consumers.models.shapes.judge import accuracy, judge
 from gpu_consumers.pipelines.renderer import Frames, Renderer, load
 from ops.registry import load as load_registry
-from schemas.events import ChunkSpec
+from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 REGISTRY = Path(__file__).parent.parent / "registry.toml"

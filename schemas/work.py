@@ -1,0 +1,204 @@
+"""Records between the scheduler, the workers and the muxer. Pure."""
+
+from typing import Literal
+
+from schemas.plan import ChunkSpec, Plan
+from schemas.request import Lane, Record
+
+
+class ObjectRef(Record, frozen=True, kw_only=True):
+    """Claim check: pixels live in the store, records carry this."""
+
+    key: str
+    """Key in the object store."""
+    sha256: str
+    """Hash of the object, hex."""
+    size_bytes: int
+    """Length of the object."""
+
+
+class ChunkTask(Record, frozen=True, kw_only=True):
+    """One chunk to render (topic chunks.<pool>)."""
+
+    job: str
+    """tenant/job_id."""
+    index: int
+    """Position of the chunk in the plan."""
+    attempt: int
+    """1 for the first try."""
+    chunk_id: str
+    """Hash of the spec: the name of the chunk."""
+    spec: ChunkSpec
+    """What to render."""
+    lane: Lane
+    """Class of service of the job."""
+    pool: str
+    """Pool of workers."""
+    dispatched_at_ms: int
+    """When the scheduler handed it out."""
+
+
+class ChunkRendered(Record, frozen=True, kw_only=True):
+    """What a worker did with a task (topic chunks.rendered)."""
+
+    job: str
+    """tenant/job_id."""
+    index: int
+    """Position of the chunk in the plan."""
+    attempt: int
+    """That of the task."""
+    chunk_id: str
+    """Hash of the spec."""
+    pool: str
+    """Pool of workers."""
+    worker_id: str
+    """Who did it."""
+    status: Literal["rendered", "reused", "failed"]
+    """reused: the object was there already."""
+    object: ObjectRef | None = None
+    """None only when failed."""
+    frames: int = 0
+    """New frames in the object."""
+    device_s: float = 0.0
+    """Device-seconds spent; 0 when reused."""
+    error: str = ""
+    """One sentence, set when failed."""
+
+
+class FrameVerdict(Record, frozen=True, kw_only=True):
+    """What frame moderation says, of a chunk or of all of them."""
+
+    verdict: Literal["allow", "block"]
+    """Only allowed frames leave."""
+    provider: str
+    """Name and version of the moderation provider."""
+    frames_checked: int
+    """How many frames it looked at."""
+    category: str = ""
+    """What it found, when blocked."""
+    score: float = 0.0
+    """Highest score seen, 0..1."""
+
+
+class ChunkInspected(Record, frozen=True, kw_only=True):
+    """A rendered chunk with its verdict (topic chunks.inspected). A failed chunk passes with verdict None."""
+
+    rendered: ChunkRendered
+    """As the worker reported it."""
+    verdict: FrameVerdict | None = None
+    """What moderation says of its frames."""
+
+
+class WorkerState(Record, frozen=True, kw_only=True):
+    """A render worker's picture of itself, sent on every change and at least every second (topic workers.state)."""
+
+    worker_id: str
+    """Name of the process; the record key."""
+    pool: str
+    """Pool that it serves."""
+    device: str
+    """Device in words, e.g. cpu or NVIDIA H100."""
+    partitions: tuple[int, ...]
+    """Partitions of chunks.<pool> that it owns."""
+    models: tuple[str, ...]
+    """Models that are warm."""
+    pending: tuple[str, ...]
+    """Chunk ids taken and not yet reported, the running one first."""
+    capacity: int
+    """Most chunks it wants pending (running and waiting)."""
+    step: int = 0
+    """Denoise step of the running chunk."""
+    steps: int = 0
+    """Of how many."""
+    rendered: int = 0
+    """Chunks rendered since it started."""
+    leaving: bool = False
+    """True in the last record of a worker that stops."""
+    at_ms: int = 0
+    """When it said so."""
+
+
+class Command(Record, frozen=True, kw_only=True):
+    """An order to the scheduler (topic jobs.control)."""
+
+    job: str
+    """tenant/job_id."""
+    action: Literal["cancel", "redo_chunk", "release"]
+    """cancel: by the user. redo_chunk: mux found a chunk missing or corrupt. release: mux is done with the job."""
+    chunk: int = -1
+    """For redo_chunk: which one."""
+    mux_attempt: int = 0
+    """For redo_chunk and release: the attempt of the mux task that says so; others are stale and ignored."""
+    reason: str = ""
+    """One sentence, kept with the job's result."""
+    requested_at_ms: int = 0
+    """When it was ordered."""
+
+
+class ReadyChunk(Record, frozen=True, kw_only=False):
+    """A chunk as the muxer needs it; key and spec follow from the plan."""
+
+    sha256: str
+    """Hash of the object, hex."""
+    size_bytes: int
+    """Length of the object."""
+
+
+class MuxTask(Record, frozen=True, kw_only=True):
+    """All chunks of a job are rendered and allowed: assemble it (topic mux.tasks)."""
+
+    plan: Plan
+    """The whole plan: the muxer needs nothing else."""
+    ready: tuple[ReadyChunk, ...]
+    """One per chunk of the plan, in its order."""
+    attempt: int
+    """1 for the first; grows when chunks had to be rendered again."""
+    frames: FrameVerdict | None = None
+    """What moderation said of all chunks together."""
+
+
+class ChunkProgress(Record, frozen=True, kw_only=False):
+    """State of one chunk within a SchedulerRow."""
+
+    state: Literal["w", "d", "r"]
+    """w waiting, d dispatched, r ready (rendered and allowed)."""
+    attempt: int = 0
+    """Times it was dispatched."""
+    failures: int = 0
+    """Times that a worker reported it as failed."""
+    at_ms: int = 0
+    """When it was dispatched."""
+    sha256: str = ""
+    """Hash of its object, once ready."""
+    size_bytes: int = 0
+    """Length of its object, once ready."""
+    device_s: float = 0.0
+    """Device-seconds spent on it."""
+    reused: bool = False
+    """The object was there before."""
+    frames_checked: int = 0
+    """Frames that moderation looked at."""
+    score: float = 0.0
+    """Highest moderation score seen, 0..1."""
+
+
+class SchedulerRow(Record, frozen=True, kw_only=True):
+    """Progress of one live job in the scheduler (topic dispatch.state, key "<job>#progress"; its plan is at
+    "<job>#plan"). Cancelled and finished jobs keep a short row without chunks, so that a late plan changes nothing."""
+
+    job: str
+    """tenant/job_id."""
+    phase: Literal["active", "assembling", "done", "cancelled"]
+    """Where the job stands."""
+    fingerprint: str
+    """Hex SHA-256 of the request's meaning."""
+    at_ms: int
+    """When the row last changed phase."""
+    chunks: tuple[ChunkProgress, ...] = ()
+    """One per chunk of the plan, in its order."""
+    mux_attempt: int = 0
+    """How often the job was handed to the muxer."""
+    started_at_ms: int = 0
+    """When the first chunk was handed out."""
+    moderator: str = ""
+    """Provider of the frame verdicts."""

@@ -1,0 +1,259 @@
+"""Who sent a record: forged, replayed, stale and altered envelopes, with a genuine one beside every one of them."""
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops import tenants as tenants_file
+from producers.client.signing import Signer
+from schemas.envelope import HEADER, Signature, parse, signed_bytes
+from schemas.errors import Fatal
+from schemas.records import Incoming
+from stream_processors.moderate import tenant_keys
+from stream_processors.moderate.identity import IdentityRefused, Tenants
+
+NOW_MS = 1_800_000_000_000
+TOPICS = tuple(f"reelbus.jobs.requested.{lane}.v1" for lane in ("express", "standard", "bulk"))
+ORDERS = "reelbus.orders.requested.v1"
+ED_PRIVATE, OTHER_PRIVATE = bytes(range(32)), bytes(range(1, 33))
+SECRET, OTHER_SECRET = b"s" * 32, b"t" * 32
+FILE = """
+[[tenants.acme.keys]]
+id = "ed-1"
+ed25519_public = "{public}"
+[[tenants.acme.keys]]
+id = "old"
+ed25519_public = "{public}"
+not_after_ms = {ended}
+[[tenants.globex.keys]]
+id = "mac-1"
+hmac_secret_file = "globex.key"
+[tenants.globex]
+reply_topics = ["answers.globex", "reelbus.replies.globex.*"]
+"""
+
+
+def public_of(private: bytes) -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return base64.b64encode(Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()).decode()
+
+
+@pytest.fixture(scope="module")
+def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
+    folder = tmp_path_factory.mktemp("tenants")
+    (folder / "tenants.toml").write_text(FILE.format(public=public_of(ED_PRIVATE), ended=NOW_MS - 1))
+    (folder / "globex.key").write_text(base64.b64encode(SECRET).decode() + "\n")
+    return tenant_keys.build(*tenants_file.load(str(folder / "tenants.toml")), "reelbus")
+
+
+def at(ms: int) -> Callable[[], float]:
+    return lambda: ms / 1000
+
+
+def acme(ms: int = NOW_MS) -> Signer:
+    return Signer.ed25519("ed-1", ED_PRIVATE, at(ms))
+
+
+def globex(ms: int = NOW_MS) -> Signer:
+    return Signer.hmac("mac-1", SECRET, at(ms))
+
+
+def sent(signer: Signer, tenant: str, topic: str = TOPICS[0], job_id: str = "j1", prompt: str = "x") -> Incoming:
+    value = json.dumps({"job_id": job_id, "tenant": tenant, "shots": [{"prompt": prompt, "duration_s": 1}]}).encode()
+    return Incoming(topic, 0, 0, job_id.encode(), value, (signer.sign(topic, tenant, job_id, value),), NOW_MS)
+
+
+def tenant_in(record: Incoming) -> str:
+    tenant: str = json.loads(record.value or b"")["tenant"]
+    return tenant
+
+
+def refusal(tenants: Tenants, record: Incoming) -> str:
+    with pytest.raises(IdentityRefused) as caught:
+        tenants.check(record, tenant_in(record))
+    return caught.value.code
+
+
+def swap(record: Incoming, **changes: object) -> Incoming:
+    """The record with another value that says so, and the header of the one before."""
+    plain = {**json.loads(record.value or b""), **changes}
+    return replace(record, value=json.dumps(plain).encode(), key=str(plain["job_id"]).encode())
+
+
+def with_header(record: Incoming, header: bytes) -> Incoming:
+    return replace(record, headers=((HEADER, header),))
+
+
+def attacks(rng: random.Random) -> dict[str, tuple[Incoming, set[str]]]:
+    """One attack of every kind: the record and the codes it may be refused with. Another seed, other details."""
+    wrong = {"signature_wrong"}
+    tenant, signer = rng.choice((("acme", acme), ("globex", globex)))
+    other = {"acme": "globex", "globex": "acme"}[tenant]
+    topic = rng.choice((*TOPICS, ORDERS))
+    job_id = f"j{rng.randrange(10**9)}"
+    good = sent(signer(), tenant, topic, job_id)
+    header = parse(good.headers[0][1])
+    bit = rng.randrange(len(header.signature) * 8)
+    flipped = bytearray(header.signature)
+    flipped[bit // 8] ^= 1 << bit % 8
+    altered = (good.value or b"").replace(b'"prompt": "x"', f'"prompt": "{rng.randrange(10**6)}"'.encode())
+    late = rng.randrange(300_001, 10**9)
+    early = rng.randrange(60_001, 10**9)
+    elsewhere = rng.choice(
+        [name for name in (*TOPICS, ORDERS, TOPICS[0].replace("reelbus", "staging")) if name != topic]
+    )
+    thief = Signer.hmac("mac-1", OTHER_SECRET, at(NOW_MS)) if tenant == "globex" else None
+    thief = thief or Signer.ed25519("ed-1", OTHER_PRIVATE, at(NOW_MS))
+    return {
+        "forged with another key": (sent(thief, tenant, topic, job_id), wrong),
+        "forged with the key of another tenant": (
+            sent(signer(), other, topic, job_id), {"signature_key_unknown"}
+        ),
+        "forged with random bytes": (
+            with_header(good, replace(header, signature=rng.randbytes(len(header.signature))).header()), wrong
+        ),
+        "one bit of the signature": (with_header(good, replace(header, signature=bytes(flipped)).header()), wrong),
+        "one byte of the value": (replace(good, value=altered), wrong),
+        "another job under the same signature": (swap(good, job_id=job_id + "x"), wrong),
+        "another tenant under the same signature": (swap(good, tenant=other), {"signature_key_unknown"}),
+        "a tenant nobody knows": (swap(good, tenant="initech"), {"tenant_unknown"}),
+        "key of the record changed": (replace(good, key=b"other"), wrong),
+        "key of the record removed": (replace(good, key=None), wrong),
+        "replayed on another topic": (replace(good, topic=elsewhere), wrong),
+        "replayed later": (replace(good, timestamp_ms=NOW_MS + late), {"signature_stale"}),
+        "replayed later with a new time": (
+            with_header(
+                replace(good, timestamp_ms=NOW_MS + late), replace(header, signed_at_ms=NOW_MS + late).header()
+            ), wrong,
+        ),
+        "signed long ago": (sent(signer(NOW_MS - late), tenant, topic, job_id), {"signature_stale"}),
+        "signed in the future": (sent(signer(NOW_MS + early), tenant, topic, job_id), {"signature_early"}),
+        "unsigned": (replace(good, headers=()), {"signature_missing"}),
+        "signed twice": (replace(good, headers=good.headers * 2), {"signature_missing"}),
+        "a key id nobody gave": (
+            with_header(good, replace(header, key_id="nobody").header()), {"signature_key_unknown"}
+        ),
+        "cut short": (
+            with_header(good, good.headers[0][1][: rng.randrange(1, 30)]), {"signature_malformed", "signature_wrong"}
+        ),
+        "empty signature": (with_header(good, replace(header, signature=b"").header()), wrong),
+        "a key that has ended": (
+            sent(Signer.ed25519("old", ED_PRIVATE, at(NOW_MS)), "acme", topic, job_id), {"signature_key_ended"}
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_forged_replayed_stale_or_altered_envelope_is_accepted(tenants: Tenants, seed: int) -> None:
+    """60 seeds of 21 attacks: 1,260 envelopes."""
+    tried = attacks(random.Random(seed))
+    assert len(tried) >= 21
+    for name, (record, codes) in tried.items():
+        assert refusal(tenants, record) in codes, name
+
+
+@given(st.sampled_from(TOPICS), st.integers(-60_000, 300_000), st.text(min_size=1, max_size=20))
+def test_genuine_envelopes_are_accepted(tenants: Tenants, topic: str, age_ms: int, prompt: str) -> None:
+    assert tenants.check(sent(acme(NOW_MS - age_ms), "acme", topic, prompt=prompt), "acme") == "ed-1"
+    assert tenants.check(sent(globex(NOW_MS - age_ms), "globex", topic, prompt=prompt), "globex") == "mac-1"
+
+
+@given(st.binary(max_size=300))
+def test_any_header_is_a_refusal_and_no_crash(tenants: Tenants, header: bytes) -> None:
+    assert refusal(tenants, with_header(sent(acme(), "acme"), header)).startswith("signature_")
+
+
+def test_a_header_has_one_text_only() -> None:
+    """What is accepted is exactly what `header` writes: no second spelling of one signature passes as another."""
+    signature = Signature("k", NOW_MS, b"\x01" * 31)
+    text = signature.header()
+    assert parse(text) == signature
+    for other in (
+        text + b"\n",
+        b" " + text,
+        text.replace(b"v1", b"v2"),
+        text.replace(b",1", b",01"),
+        text[:-2] + b"h=",
+    ):
+        with pytest.raises(ValueError, match=r"\w"):
+            parse(other)
+
+
+def test_the_published_test_vector() -> None:
+    """docs/how-to/sign-requests.md shows these bytes, for senders in other languages."""
+    value = b'{"job_id":"j1","tenant":"acme","shots":[{"prompt":"a red circle","duration_s":2}]}'
+    signed = signed_bytes(TOPICS[1], "acme", b"j1", "2026-11", NOW_MS, value)
+    hmac_header = Signer.hmac("2026-11", SECRET, at(NOW_MS)).sign(TOPICS[1], "acme", "j1", value)[1].decode()
+    ed_header = Signer.ed25519("2026-11", ED_PRIVATE, at(NOW_MS)).sign(TOPICS[1], "acme", "j1", value)[1].decode()
+    page = (Path(__file__).parents[2] / "docs/how-to/sign-requests.md").read_text()
+    for shown in (value.decode(), signed.decode(), hmac_header, ed_header, base64.b64encode(SECRET).decode(),
+                  base64.b64encode(ED_PRIVATE).decode(), public_of(ED_PRIVATE)):  # fmt: skip
+        assert shown in page
+
+
+def test_replies_go_where_the_file_says(tenants: Tenants) -> None:
+    assert tenants.reply_topic_allowed("acme", "reelbus.replies.acme.v1")
+    assert tenants.reply_topic_allowed("globex", "answers.globex")
+    for tenant, topic in (("acme", "answers.globex"), ("acme", "reelbus.replies.globex.v1"), ("initech", "x"),
+                          ("globex", "answers.globex2"), ("acme", "reelbus.replies.acme"),
+                          ("acme", "reelbus.replies.acme.")):  # fmt: skip
+        assert not tenants.reply_topic_allowed(tenant, topic)
+
+
+GOOD = '[[tenants.acme.keys]]\nid = "k"\ned25519_public = "' + base64.b64encode(b"p" * 32).decode() + '"\n'
+WRONG_FILES = [
+    ("", "tenants"),
+    ("[tenants.acme]\n", "tenant acme has no key"),
+    ('[tenants."A B"]\n', 'tenant "A B"'),
+    (GOOD + GOOD, "two keys with the id k"),
+    (GOOD.replace("ed25519_public", "ed25519"), "ed25519"),
+    ('[[tenants.acme.keys]]\nid = "k"\n', "give ed25519_public or hmac_secret_file"),
+    (GOOD.replace(base64.b64encode(b"p" * 32).decode(), "AAAA"), "base64 of 32 bytes"),
+    ('[[tenants.acme.keys]]\nid = "k"\nhmac_secret_file = "missing"\n', "cannot read secret file"),
+    ('[[tenants.acme.keys]]\nid = "k"\nhmac_secret_file = "short.key"\n', "at least 32 random bytes"),
+    (GOOD + '[tenants.acme]\nreply_topics = ["reelbus.*"]\n', "a topic of the stages"),
+    (GOOD + '[tenants.acme]\nreply_topics = ["reelbus.jobs.control.v1"]\n', "reelbus.jobs.control.v1"),
+    ("max_age_s = 0\n" + GOOD, "max_age_s"),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), WRONG_FILES, ids=[fault for _, fault in WRONG_FILES])
+def test_a_wrong_tenants_file_is_named_and_shows_no_secret(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "short.key").write_text("c2VjcmV0")
+    (tmp_path / "tenants.toml").write_text(text)
+    with pytest.raises(Fatal) as caught:
+        tenant_keys.build(*tenants_file.load(str(tmp_path / "tenants.toml")), "reelbus")
+    assert fault in str(caught.value)
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_without_a_file_names_count_as_they_stand() -> None:
+    unsigned = replace(sent(acme(), "acme"), headers=())
+    assert Tenants("reelbus").check(unsigned, "acme") == ""
+
+
+def test_while_senders_move_over_a_wrong_signature_is_still_wrong(tenants: Tenants) -> None:
+    lenient = replace(tenants, require_signatures=False)
+    genuine = sent(acme(), "acme")
+    assert lenient.check(replace(genuine, headers=()), "acme") == ""
+    assert lenient.check(genuine, "acme") == "ed-1"
+    assert refusal(lenient, replace(genuine, value=genuine.value and genuine.value + b" ")) == "signature_wrong"
+
+
+def test_a_key_file_makes_the_same_signer(tmp_path: Path) -> None:
+    file = tmp_path / "2026-11.key"
+    file.write_text(f"hmac:{base64.b64encode(SECRET).decode()}\n")
+    assert Signer.from_file(file).key_id == "2026-11"
+    for text in ("", "hmac:AAAA", "rsa:AAAA", "ed25519:%%", SECRET.decode()):
+        file.write_text(text)
+        with pytest.raises(Fatal) as caught:
+            Signer.from_file(file)
+        assert SECRET.decode() not in str(caught.value)
