@@ -46,6 +46,11 @@ def current() -> dict[str, dict[str, Any]]:
     return {kind.__name__: schema_of(kind, words) for kind in records()}
 
 
+def text_of(schema: dict[str, Any]) -> str:
+    """A schema as it stands in its file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
 def write(schemas: Path = SCHEMAS) -> list[str]:
     """Bring the committed files in line with the structs; a changed schema becomes a new version with the next id.
 
@@ -55,7 +60,7 @@ def write(schemas: Path = SCHEMAS) -> list[str]:
     ids: dict[str, dict[str, Any]] = json.loads(ids_file.read_text()) if ids_file.exists() else {}
     written = []
     for name, schema in current().items():
-        text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        text = text_of(schema)
         newest = max((entry["version"] for entry in ids.values() if entry["record"] == name), default=0)
         file = catalog.file_name(name)
         if newest and (schemas / f"avro/versions/{file}.{newest}.avsc").read_text() == text:

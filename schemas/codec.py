@@ -36,10 +36,14 @@ def encode(record: msgspec.Struct, format: Format = "avro") -> bytes:
 
 
 def _framed(record: msgspec.Struct) -> bytes:
-    name = type(record).__name__
+    payload = _payload(record)
+    return b"\x00" + catalog.in_use().id_of(type(record).__name__).to_bytes(4, "big") + payload
+
+
+def _payload(record: msgspec.Struct) -> bytes:
+    """Needs no id, and so no registry."""
     out = io.BytesIO()
-    out.write(b"\x00" + catalog.in_use().id_of(name).to_bytes(4, "big"))
-    fastavro.schemaless_writer(out, catalog.reader(name), msgspec.to_builtins(record))
+    fastavro.schemaless_writer(out, catalog.reader(type(record).__name__), msgspec.to_builtins(record))
     return out.getvalue()
 
 
@@ -58,7 +62,8 @@ def decode(kind: type[R], raw: bytes | None) -> R:
         if format_of(raw) == "avro":
             return msgspec.convert(unframed(kind.__name__, raw), kind)
         record: R = _decoder(kind).decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        _payload(record)  # JSON has numbers that Avro has not
+    except (ValueError, OverflowError, RecursionError) as exc:  # msgspec's and UTF-8 faults are ValueErrors
         raise InvalidMessage(f"not a valid {kind.__name__}: {exc}") from None
     return record
 
@@ -78,7 +83,8 @@ def unframed(record: str, raw: bytes) -> Any:
     try:
         plain = fastavro.schemaless_reader(stream, writer, catalog.reader(record))
     except Exception as exc:  # a stranger's bytes; fastavro names no set of errors
-        raise InvalidMessage(f"not a valid {record}: the payload does not fit schema id {schema_id}: {exc}") from None
+        why = "it ends too early" if isinstance(exc, EOFError) else str(exc) or type(exc).__name__
+        raise InvalidMessage(f"not a valid {record}: the payload does not fit schema id {schema_id}: {why}") from None
     if left := len(raw) - FRAME_BYTES - stream.tell():
         raise InvalidMessage(f"not a valid {record}: {left} bytes after the end of the payload")
     return plain

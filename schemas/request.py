@@ -32,6 +32,9 @@ Text = Annotated[str, Meta(max_length=2000)]
 Seconds = Annotated[float, Meta(gt=0, le=600)]
 Offset = Annotated[float, Meta(ge=0, le=36_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+ShotIndex = Annotated[int, Meta(ge=0, le=49)]
+Moment = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+"""Milliseconds since the epoch, up to the year 9999. Bounded like every number: what has no bound fits no schema."""
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
@@ -121,7 +124,7 @@ class Shot(Record, frozen=True, kw_only=True):
 class Transition(Record, frozen=True, kw_only=True):
     """How shot `after` gives way to the next one. Shots without one are joined by a cut."""
 
-    after: Annotated[int, Meta(ge=0, le=49)]
+    after: ShotIndex
     """0-based index of the shot before the transition."""
     kind: Literal["crossfade", "fade_black", "fade_white", "wipe", "slide"] = "crossfade"
     """The look of it."""
@@ -188,7 +191,7 @@ class Music(Record, frozen=True, kw_only=True):
 class LipSync(Record, frozen=True, kw_only=True):
     """Mouths move to the narration."""
 
-    shots: Annotated[tuple[int, ...], Meta(max_length=50)] = ()
+    shots: Annotated[tuple[ShotIndex, ...], Meta(max_length=50)] = ()
     """0-based indexes of the shots; all of them if left out."""
 
 
@@ -273,10 +276,10 @@ class JobRequest(Record, frozen=True, kw_only=True):
     """Visible mark; the installation's if left out."""
     destination: Destination | None = None
     """Where the files are copied to."""
-    deadline_ms: Annotated[int, Meta(ge=0)] | None = None
+    deadline_ms: Moment | None = None
     """Moment (ms since the epoch) after which the video is of no use: a job that still renders then ends as expired.
     Later than the broker's timestamp of the request. Once it is assembling it is finished, late or not."""
-    not_before_ms: Annotated[int, Meta(ge=0)] | None = None
+    not_before_ms: Moment | None = None
     """Moment (ms since the epoch) before which nothing is rendered."""
     reply_topic: Annotated[str, Meta(pattern=TOPIC_PATTERN)] | None = None
     """Full name of one of the tenant's reply topics, e.g. reelbus.replies.default.v1. Left out: no replies there."""

@@ -17,13 +17,13 @@ _OURS = "reelbus.error."
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def headers(record: Incoming, group: str, stage: str, error: Exception, now_ms: int, code: str = "") -> Headers:
+def headers(record: Incoming, group: str, stage: str, error: Exception, now_ms: int) -> Headers:
     """All headers of `record`, then ours. A record that failed before keeps the moment of its first failure.
 
     group:  consumer group that read the record
-    error:  its text is one sentence for the person who reads the dead letter; cut to MAX_MESSAGE_BYTES
+    error:  its text is one sentence for the person who reads the dead letter; cut to MAX_MESSAGE_BYTES. Its code, for
+            programs, is its attribute `code`, or its class in snake case
     now_ms: moment of the failure, ms since the epoch
-    code:   machine-readable reason; the error's class in snake case when empty
     """
     kept = tuple((name, value) for name, value in record.headers if not name.startswith((_KAFKA, _OURS)))
     first = next((value for name, value in record.headers if name == FIRST_FAILED_AT), str(now_ms).encode())
@@ -36,7 +36,7 @@ def headers(record: Incoming, group: str, stage: str, error: Exception, now_ms: 
         f"{_KAFKA}message": printable(str(error)),
         f"{_OURS}class": kind,
         f"{_OURS}stage": stage,
-        f"{_OURS}code": code or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower(),
+        f"{_OURS}code": getattr(error, "code", "") or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower(),
     }
     return (*kept, *((name, value.encode()) for name, value in ours.items()), (FIRST_FAILED_AT, first))
 

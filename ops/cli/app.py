@@ -40,7 +40,19 @@ def _remember(context: typer.Context, connection: Connection) -> None:
 
 app.callback()(taking_options(_remember))
 
-COMMAND_MODULES = ("up", "demo", "stage", "jobs", "video", "topics", "tenants", "doctor", "bench", "version")
+COMMAND_MODULES = (
+    "up",
+    "demo",
+    "stage",
+    "jobs",
+    "video",
+    "deletion",
+    "topics",
+    "tenants",
+    "doctor",
+    "bench",
+    "version",
+)
 """In the order of the help text. Each has a function `register(app)`."""
 
 for _module in COMMAND_MODULES:

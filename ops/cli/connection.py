@@ -103,8 +103,12 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(context: typer.Context, connection: Connection, **values: Any) -> None:
+        from ops import schema_registry
+
         given = connection.over(context.obj or Connection())
-        command(Place(given.settings(), given), **values)
+        place = Place(given.settings(), given)
+        schema_registry.install(place.settings)
+        command(place, **values)
 
     signature = inspect.signature(command, eval_str=True)
     head = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("context", "connection")]

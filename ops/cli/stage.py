@@ -28,11 +28,14 @@ def run(
     log_level: Annotated[LogLevel, typer.Option(help="Least severity that is logged.")] = LogLevel.INFO,
 ) -> None:
     """Run one stage until SIGTERM or Ctrl-C. Logs go to stderr, one line per record."""
-    from ops import stages
+    from ops import schema_registry, stages
     from ops.cli.logs import set_up
 
     entry = stages.STAGES.get(stage)
     if entry is None:
         raise typer.BadParameter(f"no stage {stage!r}; stages are {', '.join(stages.STAGES)}")
     set_up(log_level)
+    # Now, so that a registry that is down or lacks a schema is noticed before any record is read.
+    touched = {topic.record.__name__ for topic in (*entry.reads, *entry.writes) if topic.record is not None}
+    schema_registry.install(place.settings, sorted(touched))
     stages.load(entry.entry)(place.settings)

@@ -19,7 +19,7 @@ from schemas.work import Command
 from stream_processors.moderate.checks import Offer, check
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.policy import Policy
-from stream_processors.moderate.reading import Identity, identify, read
+from stream_processors.moderate.reading import RIGHT, Identity, identify, read
 
 SOURCE = "moderate"
 
@@ -106,7 +106,7 @@ def order(record: Incoming, tenants: Tenants) -> Command:
 
 def _value(record: Incoming) -> bytes:
     if record.value is None:
-        raise InvalidMessage("value: missing (a tombstone); a job request is a JSON object")
+        raise InvalidMessage(f"value: missing (a tombstone); {RIGHT}")
     return record.value
 
 

@@ -17,6 +17,7 @@ from stream_processors.moderate import shapes
 
 MAX_READABLE_BYTES = 1024 * 1024
 """Records above MAX_RECORD_BYTES are refused; up to this size they are still read, to name the job and the field."""
+RIGHT = "a job request is a JSON object, or Avro in Confluent's frame"
 
 _decoder = msgspec.json.Decoder(JobRequest)
 _MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$(?P<path>.*)`)?$", re.DOTALL)
@@ -45,7 +46,7 @@ def read(value: bytes) -> JobRequest:
     cannot be opened.
     """
     if not value:
-        raise JobRejected("invalid_json", "value: empty; a job request is a JSON object, or Avro in Confluent's frame")
+        raise JobRejected("invalid_json", f"value: empty; {RIGHT}")
     if len(value) > (MAX_RECORD_BYTES if format_of(value) == "avro" else MAX_READABLE_BYTES):
         _refuse_size(value)
     try:
@@ -53,9 +54,12 @@ def read(value: bytes) -> JobRequest:
             return msgspec.convert(unframed("JobRequest", value), JobRequest)
         request = _decoder.decode(value)
     except msgspec.ValidationError as exc:
-        raise _shape_fault(str(exc), _loose(value)) from None
+        document = _loose(value)
+        if document is None and value.strip() != b"null":
+            raise _json_fault(RecursionError(), value, None) from None
+        raise _shape_fault(str(exc), document) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise _json_fault(exc, _loose(value)) from None
+        raise _json_fault(exc, value, _loose(value)) from None
     if len(value) > MAX_RECORD_BYTES:
         _refuse_size(value)
     return request
@@ -135,7 +139,7 @@ def _name_fault(path: shapes.Path, name: str, unknown: bool) -> JobRejected:
     return JobRejected("invalid_request", message, shapes.field_of((*path, shown[1:-1])))
 
 
-def _json_fault(error: Exception, document: Any) -> JobRejected:
+def _json_fault(error: Exception, value: bytes, document: Any) -> JobRejected:
     path = _first_nan(document)
     if path:
         field = shapes.field_of(path)
@@ -144,10 +148,19 @@ def _json_fault(error: Exception, document: Any) -> JobRejected:
     if isinstance(error, RecursionError):
         why = "it is nested too deeply"
     elif isinstance(error, UnicodeDecodeError):
-        why = f"byte {error.start} is not UTF-8"
+        why = f"byte {_first_not_utf8(value)} is not UTF-8"
     else:
         why = str(error).removeprefix("JSON is malformed: ")
-    return JobRejected("invalid_json", f"value: not valid JSON: {why}")
+    hint = "" if value.lstrip()[:1] == b"{" else f"; {RIGHT}"
+    return JobRejected("invalid_json", f"value: not valid JSON: {why}{hint}")
+
+
+def _first_not_utf8(value: bytes) -> int:
+    try:
+        value.decode()
+    except UnicodeDecodeError as exc:
+        return exc.start
+    return 0
 
 
 def _first_nan(document: Any, path: shapes.Path = ()) -> shapes.Path:

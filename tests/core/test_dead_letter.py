@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from ops.bus.dead_letter import FIRST_FAILED_AT, MAX_MESSAGE_BYTES, headers, printable
 from schemas.errors import InvalidMessage
 from schemas.records import Incoming
+from stream_processors.moderate.identity import IdentityRefused
 
 ORIGINAL = (("ce_id", b"1"), ("note", b"\xff\n"), ("note", b"2"))
 RECORD = Incoming("reelbus.a.v1", 3, 42, b"k", b"v", ORIGINAL, 5)
@@ -29,11 +30,11 @@ def test_origin_and_reason_follow_the_original_headers() -> None:
 
 def test_a_replayed_letter_keeps_its_first_failure_and_gets_no_headers_twice() -> None:
     first = headers(RECORD, "g", "split", InvalidMessage("one"), 1_000)
-    again = headers(Incoming("b", 0, 7, b"k", b"v", first, 6), "g", "track", InvalidMessage("two"), 2_000, code="own")
+    again = headers(Incoming("b", 0, 7, b"k", b"v", first, 6), "g", "track", IdentityRefused("own", "two"), 2_000)
     assert len(again) == len(first)
     named = dict(again)
     assert named[FIRST_FAILED_AT] == b"1000"
-    assert (named["__dlq.errors.message"], named["__dlq.errors.offset"]) == (b"two", b"7")
+    assert (named["__dlq.errors.message"], named["__dlq.errors.offset"]) == (b"own: two", b"7")
     assert (named["reelbus.error.stage"], named["reelbus.error.code"]) == (b"track", b"own")
 
 

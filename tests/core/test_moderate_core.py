@@ -26,6 +26,7 @@ from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
+from stream_processors.moderate.reading import RIGHT
 
 NOW_MS = 1_800_000_000_000
 LIMITS_TEXT = Path(Settings().limits).read_text()
@@ -288,15 +289,15 @@ IDS = {int(number): entry["record"] for number, entry in json.loads((SCHEMAS / "
 ID, OTHER_ID = (max(n for n, name in IDS.items() if name == record) for record in ("JobRequest", "JobOrder"))
 FRAMED = encode(JobRequest(job_id="job-1", shots=(Shot(**SHOT),)))
 DEAD = [
-    (None, "value: missing (a tombstone); a job request is a JSON object"),
-    (b"", "value: empty; a job request is a JSON object, or Avro in Confluent's frame"),
+    (None, "value: missing (a tombstone); " + RIGHT),
+    (b"", "value: empty; " + RIGHT),
     (b"\x00\x00\x00", "not a valid JobRequest: a frame of 3 bytes; byte 0x00, four of id, payload"),
     (framed(2**32 - 1, b"abc"), f"schema id {2**32 - 1} is not known; known are 1 to {max(IDS)}"),
     (framed(OTHER_ID, b"abc"), f"not a JobRequest: schema id {OTHER_ID} is a JobOrder"),
     (FRAMED[:-1], f"not a valid JobRequest: the payload does not fit schema id {ID}: "),
     (FRAMED + b"\x00", "not a valid JobRequest: 1 bytes after the end of the payload"),
     (b'{"job_id": "job-1", "shots"', "value: not valid JSON: Input data was truncated"),
-    (b"\xfe\xfe\x00\x01", "value: not valid JSON: invalid character (byte 0)"),
+    (b"\xfe\xfe\x00\x01", "value: not valid JSON: invalid character (byte 0); " + RIGHT),
     (b"[1]", "value: found a list of 1 entry; a job request is an object"),
     (b"null", "value: found null; a job request is an object"),
     (b"{}", "job_id: missing; expected a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)"),

@@ -32,7 +32,7 @@ def handle(record: Incoming) -> Sequence[Outgoing]:
 
 def due_ms(record: Incoming) -> int:
     """Orders may say when they are due."""
-    return decode(Command, record.value).requested_at_ms if record.value and record.value[:1] == b"{" else 0
+    return decode(Command, record.value).requested_at_ms if record.value and record.value[:1] == b"\x00" else 0
 
 
 if __name__ == "__main__":

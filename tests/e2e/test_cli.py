@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ops.bus import clients
 from ops.settings import PACKAGE_ROOT, Settings
@@ -16,11 +17,11 @@ from ops.storage.open import open_store
 from producers.client import Client, one_shot
 from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage, Transient
-from schemas.events import JobFinished, JobState, Progress, Reason, Video
+from schemas.events import JobFinished, JobState, Progress, Provenance, PublishedFile, Reason, Video
 from schemas.ids import job_key, video_object_key
-from schemas.request import JobRequest
-from schemas.topics import JOBS_CONTROL, JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, WORKERS_STATE
-from schemas.work import Command, ObjectRef, WorkerState
+from schemas.request import JobOrder, JobRequest
+from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, ORDERS_REQUESTED, WORKERS_STATE
+from schemas.work import WorkerState
 from tests.e2e.reading import read_all
 
 pytestmark = pytest.mark.kafka
@@ -196,10 +197,16 @@ def published(settings, name):
         data = f"{name} {part}".encode()
         key = video_object_key(job_key("default", name), part)
         store.put(key, data, kind)
-        refs.append(ObjectRef(key=key, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)))
+        refs.append(
+            PublishedFile(
+                uri=store.uri(key), key=key, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data),
+                content_type=kind,
+            )
+        )  # fmt: skip
     video = Video(
-        video=refs[0], thumbnail=refs[1], contact_sheet=refs[2], frames=17, duration_s=0.7, width_px=256, height_px=256,
-        fps=24, container="mp4", codec="h264", mark_payload="00" * 8,
+        file=refs[0], thumbnail=refs[1], contact_sheet=refs[2], frames=17, duration_s=0.7, width_px=256, height_px=256,
+        fps=24, container="mp4", codec="h264",
+        provenance=Provenance(model="m", model_revision="1", seeds=(1,), label="AI", mark_payload="00" * 8),
     )  # fmt: skip
     return state(name, "completed", video=video)
 
@@ -214,15 +221,11 @@ def test_get_fetches_video_thumbnail_and_sheet(shell, settings, tmp_path):
 
 def test_get_refuses_an_object_that_is_not_the_one_of_the_job(shell, settings, tmp_path):
     made = published(settings, "a")
-    other = ObjectRef(key=made.video.video.key, sha256="0" * 64, size_bytes=3)
-    write(settings, JOBS_STATE, "default/a", state("a", "completed", video=_with(made.video, video=other)))
+    other = replace(made.video.file, sha256="0" * 64, size_bytes=3)
+    write(settings, JOBS_STATE, "default/a", state("a", "completed", video=replace(made.video, file=other)))
     _, err = shell("get", "a", "--out", str(tmp_path / "got"), code=1)
     assert "sha256" in err
     assert list((tmp_path / "got").iterdir()) == []
-
-
-def _with(record, **changes):
-    return type(record)(**{**{n: getattr(record, n) for n in record.__struct_fields__}, **changes})
 
 
 def test_get_says_where_a_job_stands(shell, settings):
@@ -241,14 +244,9 @@ def test_cancel_orders_the_scheduler_once_and_refuses_what_has_ended(shell, sett
     shell("cancel", "a", "--reason", "changed my mind")
     assert "completed already" in shell("cancel", "done", code=1)[1]
     assert "nothing is known" in shell("cancel", "nosuch", code=1)[1]
-    (record,) = read_all(settings, JOBS_CONTROL)
-    order = decode(Command, record.value)
-    assert (record.key, order.action, order.job, order.reason) == (
-        b"default/a",
-        "cancel",
-        "default/a",
-        "changed my mind",
-    )
+    (record,) = read_all(settings, ORDERS_REQUESTED)
+    order = decode(JobOrder, record.value)
+    assert (record.key, order) == (b"a", JobOrder(job_id="a", action="cancel", reason="changed my mind"))
 
 
 # ---- topics, doctor --------------------------------------------------------------------------------------------------

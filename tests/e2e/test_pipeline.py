@@ -4,9 +4,12 @@ The renderer is the fake family: every frame of a published video says which chu
 loss, order and duplication are read from the video itself.
 """
 
+import hashlib
+import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from gpu_consumers.pipelines.fake import read_fake
-from ops import topics_admin
+from ops import deletion, topics_admin
 from ops.bus import clients
 from ops.bus.sending import Outbox
 from ops.local.supervisor import Supervisor
@@ -22,13 +25,28 @@ from ops.settings import Settings
 from ops.stages import STAGES
 from ops.storage.open import open_store
 from producers.client.client import Client
-from schemas.chunks import chunk_ids, chunk_keys, total_frames
-from schemas.codec import decode
-from schemas.events import JobFinished, JobState
+from schemas.chunks import chunk_ids, chunk_keys, shot_seeds, total_frames
+from schemas.codec import decode, encode
+from schemas.events import JobFinished, JobReply, JobState, Reason
 from schemas.ids import job_key, video_object_key
 from schemas.plan import Plan
+from schemas.records import Headers
 from schemas.request import JobRequest, Output, Shot, Transition
-from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, PLANS_READY, USAGE_METERED, DeadLetters
+from schemas.topics import (
+    CHUNKS_RENDERED,
+    DISPATCH_LEADER,
+    DISPATCH_STATE,
+    JOBS_FINISHED,
+    JOBS_REQUESTED,
+    JOBS_STATE,
+    PLANS_READY,
+    REPLIES_DEFAULT,
+    USAGE_METERED,
+    DeadLetters,
+    Topic,
+)
+from schemas.work import ChunkRendered
+from tests.bad_input.mutations import mutated, seeds_of
 from tests.e2e.reading import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -122,8 +140,7 @@ def run(broker, tmp_path_factory):
             assert supervisor.kill(name, signal.SIGKILL) is not None
             wait_progress(settings, finished)
         wait_finished(settings, wanted, supervisor)
-        restarts = {status.name: status.restarts for status in supervisor.status()}
-        yield settings, wanted, restarts
+        yield settings, wanted, supervisor
 
 
 def wait_progress(settings: Settings, finished: int) -> None:
@@ -136,7 +153,8 @@ def wait_progress(settings: Settings, finished: int) -> None:
 
 
 def test_every_stage_was_killed_and_came_back(run):
-    _, _, restarts = run
+    _, _, supervisor = run
+    restarts = {status.name: status.restarts for status in supervisor.status()}
     assert set(restarts) == set(STAGES)
     assert all(count >= 1 for count in restarts.values())
 
@@ -170,7 +188,7 @@ def test_every_video_has_every_frame_once_and_in_order(run, tmp_path):
         if done.job not in wanted:
             continue
         path = tmp_path / "video.mp4"
-        store.fetch(done.video.video.key, path)
+        store.fetch(done.video.file.key, path)
         plan = plans[done.job]
         frames = frames_of_video(path)
         assert len(frames) == done.video.frames == total_frames(plan.request)
@@ -226,8 +244,132 @@ def test_a_chunk_whose_bytes_rotted_is_rendered_again(run, tmp_path):
     assert done.state == "completed"
     assert done.progress.rendered == 1
     path = tmp_path / "video.mp4"
-    open_store(settings).fetch(done.video.video.key, path)
+    open_store(settings).fetch(done.video.file.key, path)
     assert [read_fake(frame) for frame in frames_of_video(path)] == expected(plan)
+
+
+def publish(settings: Settings, records: list[tuple[Topic, bytes | None, bytes | None, Headers]]) -> None:
+    outbox = Outbox(clients.producer(settings), settings.prefix, "test")
+    for topic, key, value, headers in records:
+        outbox.send_raw(topic.name(settings.prefix), key, value, list(headers))
+    while outbox.waiting():
+        pass
+    assert not outbox.failures
+
+
+def replies(settings: Settings, job_id: str) -> list[tuple[JobReply, dict[str, bytes]]]:
+    """Replies of one job in the order of the topic, each with its headers, repeated ones once."""
+    found = {}
+    for record in read_all(settings, REPLIES_DEFAULT):
+        if record.key == job_id.encode():
+            assert record.value is not None
+            assert record.value[:1] == b"{", "the request was JSON"
+            reply = decode(JobReply, record.value)
+            found.setdefault(reply.id, (reply, dict(record.headers)))
+    return list(found.values())
+
+
+def wait_replies(settings: Settings, job_id: str, enough: Callable[[list[str]], bool]) -> list[JobReply]:
+    deadline = time.monotonic() + FINISH_S
+    while not enough([reply.type for reply, _ in replies(settings, job_id)]):
+        assert time.monotonic() < deadline, [reply.type for reply, _ in replies(settings, job_id)]
+    return [reply for reply, _ in replies(settings, job_id)]
+
+
+def asked(settings: Settings, job_id: str, prompt: str) -> JobRequest:
+    return JobRequest(
+        job_id=job_id,
+        model="fake",
+        shots=(Shot(prompt=prompt, duration_s=1.5),),
+        output=OUTPUT,
+        reply_topic=REPLIES_DEFAULT.name(settings.prefix),
+        batch_id="b-1",
+        metadata={"order": "17"},
+    )
+
+
+def test_the_caller_is_told_everything_on_its_own_topic(run, tmp_path):
+    """JSON in, JSON out; the last reply stands alone: a consumer needs nothing else to fetch and check the video."""
+    settings, _, _ = run
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    request = asked(settings, "told", "a green box")
+    given = (("ce_id", b"order-17"), ("ce_source", b"/shop"), ("traceparent", trace))
+    publish(settings, [(JOBS_REQUESTED["standard"], b"told", encode(request, "json"), given)])
+    told = wait_replies(settings, "told", lambda types: "finished" in types)
+    assert [reply.type for reply in told] == ["accepted", "started", "finished"]
+    assert [reply.sequence for reply in told] == sorted({reply.sequence for reply in told})
+    assert all((r.batch_id, r.metadata, r.origin.ce_id) == ("b-1", {"order": "17"}, "order-17") for r in told)
+    for _, headers in replies(settings, "told"):
+        assert headers["traceparent"] == trace
+        assert headers["content-type"] == b"application/json"
+        assert (headers["ce_specversion"], headers["ce_subject"]) == (b"1.0", b"told")
+    done = told[-1].result
+    assert (done.state, done.prompts.verdict, done.frames.verdict) == ("completed", "allow", "allow")
+    assert done.frames.frames_checked > 0
+    assert done.cost.chunks_rendered == len(read_plans(settings)["default/told"].chunks)
+    moments = [getattr(done.timeline, name) for name in done.timeline.__struct_fields__]
+    assert all(moments)
+    assert moments == sorted(moments)
+    video = done.video
+    assert video.provenance.model == "fake"
+    assert video.provenance.seeds == tuple(shot_seeds(read_plans(settings)["default/told"]))
+    for file in (video.file, video.thumbnail, video.contact_sheet):
+        raw = Path(file.uri.removeprefix("file://")).read_bytes()
+        assert (len(raw), hashlib.sha256(raw).hexdigest()) == (file.size_bytes, file.sha256)
+
+
+def test_a_deletion_is_done_and_said(run):
+    """After the test above: its job is deleted, twice, and the caller is told once."""
+    settings, _, _ = run
+    state = Client(settings).state("told")
+    reason = Reason(code="deleted", message="the customer asked")
+    for _ in range(2):
+        assert list(deletion.delete(settings, open_store(settings), [state], reason, 1)) == ["default/told"]
+    last = wait_replies(settings, "told", lambda types: "deleted" in types)[-1]
+    assert (last.type, last.state, last.reason) == ("deleted", "deleted", reason)
+    assert [open_store(settings).head(file.key) for file in deletion.files_of(state)] == [None, None, None]
+    assert Client(settings).state("told").video is None
+
+
+def test_one_id_is_one_job_however_often_and_with_whatever_it_is_sent(run):
+    """A hundred copies side by side and five other requests under the same id: one job, every chunk rendered once."""
+    settings, _, _ = run
+    others = [asked(settings, "once", f"a purple star number {n}") for n in range(5)]
+    value = encode(asked(settings, "once", "a purple ball"), "json")
+    first = [(JOBS_REQUESTED["standard"], b"once", value, ())]
+    publish(settings, [*first * 50, *((JOBS_REQUESTED["standard"], b"once", encode(o, "json"), ()) for o in others)])
+    publish(settings, first * 50)
+    told = wait_replies(settings, "once", lambda t: "finished" in t and t.count("rejected") == len(others))
+    assert Counter(reply.type for reply in told) == {"accepted": 1, "started": 1, "finished": 1, "rejected": 5}
+    assert {r.reason.code for r in told if r.type == "rejected"} == {"idempotency_conflict"}
+    (done,) = (reply.result for reply in told if reply.type == "finished")
+    plan = read_plans(settings)["default/once"]
+    assert done.state == "completed"
+    assert (done.cost.chunks_rendered, done.cost.chunks_reused) == (len(plan.chunks), 0)
+    chunks = set(chunk_ids(plan))
+    rendered = [decode(ChunkRendered, r.value) for r in read_all(settings, CHUNKS_RENDERED)]
+    assert Counter(r.chunk_id for r in rendered if r.chunk_id in chunks) == dict.fromkeys(chunks, 1)
+
+
+def test_rubbish_on_every_topic_stops_no_stage(run):
+    """Cut, flipped and random records on every topic that a running stage reads; then a job goes through as ever."""
+    settings, _, supervisor = run
+    rng = random.Random(7)
+    read = {topic for stage in STAGES.values() for topic in stage.reads} - {JOBS_STATE, DISPATCH_STATE, DISPATCH_LEADER}
+    rubbish: list[tuple[Topic, bytes | None, bytes | None, Headers]] = []
+    for topic in sorted(read, key=lambda topic: topic.entity):
+        bad = [rng.randbytes(rng.randrange(60)) for _ in range(20)]
+        bad += [mutated(rng, raw)[:200] + b"\xff" for raw in seeds_of(topic)]
+        rubbish += [(topic, b"rubbish", value, ()) for value in bad]
+    before = {status.name: status.restarts for status in supervisor.status()}
+    publish(settings, rubbish)
+    state = submit_and_wait(settings, asked(settings, "after-rubbish", "a yellow ball"))
+    assert state.state == "completed"
+    assert {status.name: status.restarts for status in supervisor.status()} == before
+    deadline = time.monotonic() + FINISH_S
+    wanted = Counter(topic.entity for topic, *_ in rubbish)
+    while any(len(read_all(settings, DeadLetters(t))) < wanted[t.entity] for t in read):
+        assert time.monotonic() < deadline, {t.entity: len(read_all(settings, DeadLetters(t))) for t in read}
 
 
 def test_a_cancelled_job_stops_and_publishes_nothing(run):

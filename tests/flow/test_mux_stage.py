@@ -95,13 +95,13 @@ def _redo(records: list[Outgoing]) -> dict[int, str]:
 def test_a_job_is_published_and_its_objects_are_what_the_event_says(bench: Bench, tmp_path: Path) -> None:
     video = _video(bench.handle(attempt=2))
     assert (video.frames, video.width_px, video.height_px, video.fps) == (10, 320, 180, 12)
-    for ref in (video.video, video.thumbnail, video.contact_sheet):
+    for ref in (video.file, video.thumbnail, video.contact_sheet):
         info = bench.store.fetch(ref.key, tmp_path / "got")
         assert (info.sha256, info.size_bytes) == (ref.sha256, ref.size_bytes)
-    bench.store.fetch(video.video.key, tmp_path / "got.mp4")
+    bench.store.fetch(video.file.key, tmp_path / "got.mp4")
     found = verify(tmp_path / "got.mp4")
     assert found.belongs_to("default", "job-1")
-    assert found.mark.payload == video.mark_payload
+    assert found.mark.payload == video.provenance.mark_payload
 
 
 def test_a_second_delivery_adopts_what_is_there(bench: Bench) -> None:
@@ -117,7 +117,7 @@ def test_a_second_delivery_adopts_what_is_there(bench: Bench) -> None:
 
 def test_a_run_killed_before_the_video_is_put_is_finished_by_the_next(bench: Bench) -> None:
     first = _video(bench.handle())
-    bench.store.delete(first.video.key)
+    bench.store.delete(first.file.key)
     assert bench.published() == ["thumbnail.jpg", "contact-sheet.png"]
     assert _video(bench.handle()) == first
 

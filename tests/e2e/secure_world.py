@@ -1,0 +1,139 @@
+"""The installation that the tests of access look at: topics, three tenants, every stage with a user of its own."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import NewTopic
+
+from ops import access, access_admin, tenants, topics_admin
+from ops.access import Grant
+from ops.bus import clients
+from ops.local import children
+from ops.local.supervisor import stage_command
+from ops.settings import PREFIX, Settings
+from ops.stages import STAGES
+from schemas.tenants import TenantsFile
+from schemas.topics import reply_topics_of
+from tests.e2e.secure_broker import ADMIN, SecureBroker
+
+TENANTS = ("acme", "globex", "default")
+SECRET = "hmac:" + "c2VjcmV0LW9mLWF0LWxlYXN0LTMyLWJ5dGVzLWxvbmc="
+REGISTRY = """
+[[model]]
+name = "fake"
+family = "fake"
+source = "none"
+revision = "1"
+pools = ["cpu"]
+clip_frames = 17
+given_frames = 5
+sizes = [[64, 64]]
+fps_min = 1
+fps_max = 60
+steps = 4
+guidance = 1.0
+chunk_cost_s = 0.3
+chunk_codec = "ffv1"
+"""
+
+
+@dataclass
+class World:
+    """A broker with everything in place."""
+
+    broker: SecureBroker
+    prefix: str
+    tenants: TenantsFile
+
+    def settings(self, user: str, **changes: object) -> Settings:
+        return self.broker.settings(user, **changes)
+
+    @property
+    def admin(self) -> Settings:
+        return self.settings(ADMIN)
+
+    def stage_user(self, stage: str) -> str:
+        return access.stage_principal(stage, self.prefix).removeprefix("User:")
+
+    def stage_settings(self, stage: str) -> Settings:
+        """Settings of a stage's process, with the credentials of its own user."""
+        return self.settings(self.stage_user(stage), data_dir=str(self.broker.folder / "stages" / stage))
+
+    def reply_topic(self, tenant: str) -> str:
+        return f"{reply_topics_of(tenant, self.prefix)}v1"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator["RunningStage"]:
+        """A stage as a process of its own, ended afterwards."""
+        settings = self.stage_settings(name)
+        log = Path(settings.data_dir) / f"{name}-{secrets.token_hex(3)}.log"
+        process = children.spawn(stage_command(name), log, environment(settings))
+        running = RunningStage(name, process, log)
+        try:
+            yield running
+        finally:
+            children.end(process, 10.0)
+
+    @contextmanager
+    def without(self, *grants: Grant) -> Iterator[None]:
+        """The world with some grants taken away, put back afterwards."""
+        taken = [access_admin.AccessChange("revoke", grant) for grant in grants]
+        access_admin.apply(self.admin, taken, revoke=True)
+        try:
+            self.await_access(missing=set(grants))
+            yield
+        finally:
+            access_admin.apply(self.admin, [access_admin.AccessChange("grant", grant) for grant in grants])
+            self.await_access(missing=set())
+
+    def await_access(self, missing: set[Grant]) -> None:
+        """Until the broker has exactly the table's grants, less `missing`."""
+        while {change.grant for change in access_admin.plan(self.admin)} != missing:
+            pass
+
+
+@dataclass
+class RunningStage:
+    name: str
+    process: children.subprocess.Popen[bytes]
+    log: Path
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """Environment of a stage's process; credentials in a file that only its owner can read."""
+    file = Path(settings.data_dir) / "kafka.properties"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.writelines(f"{key}={value}\n" for key, value in settings.kafka.items())
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+    return {**outside, **settings.environment(), PREFIX + "KAFKA": str(file)}
+
+
+def build(broker: SecureBroker) -> World:
+    """Users, grants, topics: what an operator does, in the operator's order."""
+    file = broker.folder / "tenants.toml"
+    broker.folder.joinpath("key.hmac").write_text(SECRET + "\n")
+    file.write_text("".join(f'[[tenants.{name}.keys]]\nid = "k1"\nhmac_secret_file = "key.hmac"\n' for name in TENANTS))
+    registry = broker.folder / "registry.toml"
+    registry.write_text(REGISTRY)
+    broker.bare = broker.bare.replace(tenants=str(file), registry=str(registry))
+    world = World(broker, broker.bare.prefix, tenants.load(str(file))[0])
+    stage_users = [world.stage_user(name) for name in STAGES]
+    operator = access.operator_principal(world.prefix).removeprefix("User:")
+    broker.add_users([*stage_users, operator, *(access.tenant_principal(t).removeprefix("User:") for t in TENANTS)])
+    access_admin.apply(world.admin, access_admin.plan(world.admin))
+    world.await_access(missing=set())
+    ops = world.settings(operator)
+    topics_admin.apply(ops, topics_admin.plan(ops))
+    admin = clients.admin(ops)
+    for done in admin.create_topics([NewTopic(world.reply_topic(tenant), 2, 1) for tenant in TENANTS[:2]]).values():
+        done.result()
+    return world
