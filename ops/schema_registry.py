@@ -1,9 +1,9 @@
 """A schema registry by URL in the place of the file registry (`schemas.catalog`).
 
-Subjects follow RecordNameStrategy: `reelbus.v1.JobRequest`, whatever the topic. One record is carried by up to thirteen
-topics of ours (lanes, retries, reply topics of every tenant), and `dispatch.state` carries two; TopicNameStrategy would
-want a copy per topic and cannot say the latter. Readers need no subject: a frame's id alone leads to its schema, so
-callers may register theirs under any subject and any strategy.
+Subjects follow RecordNameStrategy: `reelbus.v1.JobRequest`, whatever the topic. One record is carried by up to seven
+topics of ours (lanes, retries) and by the reply topics of every tenant, and `dispatch.state` carries two records;
+TopicNameStrategy would want a copy per topic, and cannot say the latter. Readers need no subject: a frame's id alone
+leads to its schema, so callers may register theirs under any subject and any strategy.
 
 We only look up, and never register while running: `reelbus schemas push` registers.
 """

@@ -119,6 +119,7 @@ class CallersTopic:
 
     full_name: str
     entity: str = "jobs.replies"
+    record: type[Any] = JobReply
 
     def name(self, prefix: str) -> str:
         return self.full_name
@@ -127,3 +128,8 @@ class CallersTopic:
 def reply_topics_of(tenant: str, prefix: str) -> str:
     """What the names of a tenant's own reply topics start with."""
     return f"{prefix}.replies.{tenant}."
+
+
+def reply_topic_of(tenant: str, prefix: str) -> str:
+    """The reply topic that a tenant uses unless it names another: reelbus.replies.acme.v1"""
+    return f"{reply_topics_of(tenant, prefix)}v1"

@@ -16,7 +16,7 @@ from ops.bus import clients
 from ops.bus.table import partition_count
 from ops.local.supervisor import Supervisor
 from ops.settings import Settings
-from producers.client import Client
+from producers.client import Operator
 from schemas.codec import decode
 from schemas.errors import Fatal
 from schemas.events import JobFinished
@@ -88,7 +88,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings, entry: ModelEntry, stages: Supervisor) -> None:
         self._settings, self._entry, self._stages = settings, entry, stages
-        self._client = Client(settings)
+        self._client = Operator(settings)
         self._reader = clients.consumer(settings, clients.group_id(settings, "bench"))
         self._reader.assign(_places(self._reader, settings, CHUNKS_RENDERED, JOBS_FINISHED))
 

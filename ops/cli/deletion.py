@@ -22,11 +22,11 @@ def delete(
 ) -> None:
     """Delete the files of a finished job, and say so on its topics."""
     from ops.cli.logs import quiet
-    from producers.client import Client
+    from producers.client import Operator
     from schemas.errors import Fatal
 
     quiet()
-    state = Client(place.settings).state(job)
+    state = Operator(place.settings).state(job)
     if state is None:
         raise Fatal(f"nothing is known of job {job}; `reelbus watch` shows all jobs")
     if state.state == "deleted":
@@ -41,10 +41,10 @@ def sweep(
     """Delete the files of all jobs whose `expires_at_ms` has passed (setting video_retention_days). Run it daily."""
     from ops import deletion
     from ops.cli.logs import quiet
-    from producers.client import Client
+    from producers.client import Operator
 
     quiet()
-    latest = {state.job: state for state in Client(place.settings).states(follow=False)}
+    latest = {state.job: state for state in Operator(place.settings).states(follow=False)}
     states = list(deletion.due(latest.values(), time.time_ns() // 1_000_000))
     if dry_run:
         for state in states:

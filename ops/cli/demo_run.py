@@ -20,9 +20,8 @@ from ops.storage.open import open_store
 from ops.view.stages import stages
 from ops.view.summary import outcomes, reasons, waits
 from ops.view.units import count, seconds
-from producers.client import Client
-from producers.client.client import new_job_id
-from producers.client.core import key_of, read_requests
+from producers.client import Operator
+from producers.client.core import key_of, new_job_id, read_requests
 from schemas.errors import Fatal
 from schemas.ids import job_key
 from schemas.lifecycle import TERMINAL
@@ -71,7 +70,7 @@ class Demo:
             above=lambda: stages(status()), erase=True,
         )  # fmt: skip
         self._warm_up(running)
-        with Client(running.settings) as client:
+        with Operator(running.settings) as client:
             sent = list(client.submit_many(self.requests))
         assert [key_of(name) for name in sent] == keys
         self.say(f"submitted {count(len(sent), 'job')} in this order: {self._in_order()}")

@@ -49,7 +49,7 @@ def submit(
 ) -> None:
     """Publish one job (--prompt) or many (FILE); print their ids."""
     from ops.cli.logs import quiet
-    from producers.client import Client
+    from producers.client import Operator
 
     shot = {"duration_s": duration_s, "negative_prompt": negative_prompt, "seed": seed}
     job = {"lane": lane and lane.value, "model": model, "tenant": tenant, "job_id": job_id}
@@ -61,7 +61,7 @@ def submit(
         raise typer.BadParameter(f"{', '.join(given)}: goes with --prompt; in a FILE it is a field of the request")
     quiet()
     names: list[str] = []
-    with ExitStack() as stack, Client(place.settings) as client:
+    with ExitStack() as stack, Operator(place.settings) as client:
         requests = _from_file(file, stack) if file else iter([_one_shot(prompt, shot, job, output)])
         for name in client.submit_many(requests):
             names.append(name)
@@ -74,8 +74,7 @@ def submit(
 
 
 def _from_file(file: str, stack: ExitStack) -> Iterator[Any]:
-    from producers.client.client import new_job_id
-    from producers.client.core import read_requests
+    from producers.client.core import new_job_id, read_requests
 
     if file == "-":
         return read_requests(sys.stdin, new_job_id)
@@ -83,8 +82,7 @@ def _from_file(file: str, stack: ExitStack) -> Iterator[Any]:
 
 
 def _one_shot(prompt: str, shot: dict[str, Any], job: dict[str, Any], output: dict[str, Any]) -> Any:
-    from producers.client.client import new_job_id
-    from producers.client.core import checked
+    from producers.client.core import checked, new_job_id
 
     request = {k: v for k, v in job.items() if v is not None}
     request["shots"] = [{"prompt": prompt, "duration_s": 2.0, **{k: v for k, v in shot.items() if v is not None}}]
@@ -164,12 +162,12 @@ def get(
     """Say where a job stands; with --out fetch what it made. Exit code 3 when it ended without a video."""
     from ops.cli.logs import quiet
     from ops.view.describe import chunks, note, queue
-    from producers.client import Client
+    from producers.client import Operator
     from schemas.errors import Fatal
     from schemas.lifecycle import TERMINAL
 
     quiet()
-    state = Client(place.settings).state(job)
+    state = Operator(place.settings).state(job)
     if state is None:
         raise Fatal(f"nothing is known of job {job}; `reelbus watch` shows all jobs")
     if as_json:
@@ -206,12 +204,12 @@ def cancel(
 ) -> None:
     """Cancel a job; it stops at the next chunk."""
     from ops.cli.logs import quiet
-    from producers.client import Client
+    from producers.client import Operator
     from schemas.errors import Fatal
     from schemas.lifecycle import TERMINAL
 
     quiet()
-    with Client(place.settings) as client:
+    with Operator(place.settings) as client:
         state = client.state(job)
         if state is None:
             raise Fatal(f"nothing is known of job {job}; `reelbus watch` shows all jobs")

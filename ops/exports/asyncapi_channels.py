@@ -37,7 +37,7 @@ def channel(topic: Topic, prefix: str, want: Wanted) -> dict[str, Any]:
         "address": topic.name(prefix),
         "title": topic.entity,
         "summary": topic.about,
-        "description": _told(topic),
+        **({"description": told} if (told := _told(topic)) else {}),
         "tags": [{"name": kind} for kind in _kinds(topic)],
         "messages": {
             name: message
@@ -45,17 +45,18 @@ def channel(topic: Topic, prefix: str, want: Wanted) -> dict[str, Any]:
             for name, message in _messages(record, topic.key, topic.entity, topic in WRITTEN_OUTSIDE).items()
         },
         "bindings": {"kafka": _binding(want)},
+        "x-key": KEYS.get(topic.key, topic.key),
         "x-written-by": _writers(topic),
         "x-read-by": [stage.name for stage in STAGES.values() if topic in stage.reads],
     }
 
 
 def _told(topic: Topic) -> str:
-    parts = [f"Key: {KEYS.get(topic.key, 'none')}"]
-    if topic.broker_time:
-        parts.append("Record timestamps are the broker's (LogAppendTime).")
+    parts = ["Record timestamps are the broker's (LogAppendTime)."] if topic.broker_time else []
     if topic.compacted:
         parts.append("Compacted: the last record of every key stays; a record without value removes its key.")
+    if topic.record is None:
+        parts.append("Carries no records.")
     return " ".join(parts)
 
 
@@ -144,6 +145,7 @@ def callers_replies(prefix: str) -> dict[str, Any]:
         "tags": [{"name": "receive"}],
         "messages": _messages(JobReply, "job_id", REPLIES_DEFAULT.entity, False),
         "bindings": {"kafka": {"bindingVersion": BINDING}},
+        "x-key": KEYS["job_id"],
         "x-written-by": [stage.name for stage in STAGES.values() if stage.writes_replies],
         "x-read-by": [],
     }
@@ -158,6 +160,7 @@ def dead_letters(topic: Topic, prefix: str, want: Wanted) -> dict[str, Any]:
         "tags": [{"name": "dead-letters"}],
         "messages": {"DeadLetter": {"$ref": "#/components/messages/DeadLetter"}},
         "bindings": {"kafka": _binding(want)},
+        "x-key": "As it was read.",
         "x-written-by": [stage.name for stage in STAGES.values() if topic in stage.reads],
         "x-read-by": [],
     }

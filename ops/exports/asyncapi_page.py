@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ops.exports import asyncapi_page_parts as parts
-from ops.exports.asyncapi_page_parts import code, escape, paragraph, table
+from ops.exports.asyncapi_page_parts import code, escape, marked, paragraph, table
 
 GROUPS = (
     ("send", "Topics that you write"),
@@ -53,7 +53,7 @@ def _body(document: Document, groups: Mapping[str, Mapping[str, Any]]) -> Iterat
     yield paragraph(f"Made from the AsyncAPI {document['asyncapi']} document asyncapi.json, which holds the same.")
     yield "<h2>Servers</h2>"
     servers = document["servers"].items()
-    rows = [[code(n), code(s["host"]), code(s["protocol"]), escape(s["description"])] for n, s in servers]
+    rows = [[code(n), code(s["host"]), code(s["protocol"]), marked(s["description"])] for n, s in servers]
     yield table(("name", "host", "protocol", ""), rows)
     for tag, title in GROUPS:
         yield f"<h2>{escape(title)}</h2>"
@@ -99,7 +99,8 @@ def _channel(document: Document, name: str, channel: Mapping[str, Any]) -> str:
             "topic",
             code(channel["address"]) if channel["address"] else "named by the request's <code>reply_topic</code>",
         ),
-        ("about", escape(channel["description"])),
+        ("key", marked(channel["x-key"])),
+        ("note", marked(channel.get("description", ""))),
         ("partitions", escape(str(binding.get("partitions", "as its owner says")))),
         ("kept", escape(_kept(channel))),
         ("written by", escape(_names(channel, "written"))),
@@ -164,7 +165,7 @@ def _fields(plain: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     rows = []
     for field in schema["fields"]:
         more = plain.get("properties", {}).get(field["name"], {})
-        meaning = escape(field["doc"])
+        meaning = marked(field["doc"])
         if "x-not-available-yet" in more:
             meaning = f"<strong>Not available yet.</strong> {meaning}"
         elif "x-available" in more:
@@ -182,7 +183,7 @@ def _headers(document: Document) -> dict[str, Any]:
 def _header_table(name: str, schema: Mapping[str, Any]) -> str:
     required = schema.get("required", ())
     rows = [
-        [code(header), "always" if header in required else "where known", escape(each["description"])]
+        [code(header), "always" if header in required else "where known", marked(each["description"])]
         for header, each in schema["properties"].items()
     ]
     head = ("header", "there", "meaning")

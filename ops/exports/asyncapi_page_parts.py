@@ -34,6 +34,7 @@ pre { background: var(--panel); padding: .75rem; border-radius: 4px; overflow-x:
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; font-size: .875rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
+td:nth-child(-n+2) code { overflow-wrap: normal; }
 th { color: var(--soft); font-weight: 600; }
 dl { display: grid; grid-template-columns: 7rem minmax(0, 1fr); gap: .15rem .75rem; margin: .5rem 0;
   font-size: .9375rem; }
@@ -57,11 +58,15 @@ def code(text: str) -> str:
     return f"<code>{escape(text)}</code>"
 
 
-def paragraph(text: str) -> str:
-    """A paragraph; what stands between backticks is code."""
+def marked(text: str) -> str:
+    """Text as HTML; what stands between backticks is code."""
     pieces = re.split(r"`([^`]*)`", text)
-    marked = "".join(code(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces))
-    return f"<p>{marked}</p>" if text else ""
+    return "".join(code(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces))
+
+
+def paragraph(text: str) -> str:
+    """The same as a paragraph; nothing for no text."""
+    return f"<p>{marked(text)}</p>" if text else ""
 
 
 def link(target: str, text: str) -> str:

@@ -100,7 +100,9 @@ def _literal(schema: object) -> str:
     text = json.dumps(_bare(schema), separators=(",", ":"))
     assert "'" not in text
     assert "\\" not in text
-    lines = [f"        '{text[start : start + LINE]}'" for start in range(0, len(text), LINE)]
+    pieces = [text[start : start + LINE] for start in range(0, len(text), LINE)]
+    # The quotes that a formatter would choose: double ones unless the piece has some.
+    lines = [f"        '{piece}'" if '"' in piece else f'        "{piece}"' for piece in pieces]
     return "(\n" + "\n".join(lines) + "\n    )"
 
 

@@ -1,14 +1,21 @@
-"""Submit jobs and read what became of them, from any Python program. Needs the base install only.
+"""Submit jobs, follow them and fetch their videos, from any Python program. Needs the base install only.
 
-    from ops.settings import Settings
     from producers.client import Client, one_shot
 
-    with Client(Settings(bootstrap_servers="127.0.0.1:19092")) as client:
+    with Client("127.0.0.1:19092") as client:
         job = client.submit(one_shot("a red ball moving left on a black background", duration_s=2.0))
-        print(client.wait(job, timeout_s=120).state)
+        print(job.download("ball.mp4", timeout_s=120))
 
-Reads: jobs.state, jobs.finished. Writes: jobs.requested.<lane>, jobs.control. State: none.
+Reads: the tenant's reply topic; `Operator` reads jobs.state and jobs.finished. Writes: jobs.requested.<lane>,
+orders.requested. State: none.
 """
 
+from producers.client.aio import AsyncClient as AsyncClient
+from producers.client.aio import AsyncJob as AsyncJob
 from producers.client.client import Client as Client
+from producers.client.client import Job as Job
+from producers.client.core import new_job_id as new_job_id
 from producers.client.core import one_shot as one_shot
+from producers.client.operator import Operator as Operator
+from producers.client.signing import Signer as Signer
+from producers.client.story import NoVideo as NoVideo

@@ -1,170 +1,183 @@
-"""The producer of jobs and reader of results."""
+"""The SDK: submit jobs, follow them, fetch their videos. It needs no rights but those of its tenant."""
 
+import threading
 import time
-import uuid
-from collections import deque
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import msgspec
-from confluent_kafka import KafkaError, KafkaException, Producer
-
-from ops.bus import clients
-from ops.settings import Settings
-from producers.client.core import checked, key_of, name_of
-from producers.client.reader import TopicReader, partitions_of
+from ops.settings import Settings, load
+from producers.client.core import addressed, checked, id_of_content
+from producers.client.download import fetch
+from producers.client.mailbox import Mailbox
+from producers.client.sending import SOURCE, Sender, submission_id
+from producers.client.signing import Signer
+from producers.client.story import Story
 from schemas.codec import encode
-from schemas.errors import InvalidMessage, Transient
-from schemas.events import JobFinished, JobState
-from schemas.ids import job_key
-from schemas.lifecycle import TERMINAL
+from schemas.events import JobFinished, JobReply
 from schemas.request import JobOrder, JobRequest
-from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, ORDERS_REQUESTED, Topic
+from schemas.topics import reply_topic_of
 
-MOST_ON_THEIR_WAY = 500
-DELIVERY_TIMEOUT_MS = 60_000
-POLL_S = 0.25
-
-
-def new_job_id() -> str:
-    """A job id that nobody has used."""
-    return uuid.uuid4().hex
+Request = JobRequest | Mapping[str, Any]
+LOOKBACK_S = 3600.0
+FOREVER_S = 10.0 * 365 * 24 * 3600
 
 
-class _Sent:
-    """One record on its way."""
+class Job:
+    """One job of a client. Made by `Client.submit` and `Client.job`."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.done = False
-        self.error: KafkaError | None = None
+    def __init__(self, client: "Client", job_id: str, ce_id: str = "") -> None:
+        self.job_id = job_id
+        self._client = client
+        self._ce_id = ce_id
+        inbox = client.mailbox.inbox
+        inbox.watch(job_id)
+        weakref.finalize(self, inbox.forget, job_id)
 
-    def __call__(self, error: KafkaError | None, message: object) -> None:
-        self.done, self.error = True, error
+    def __repr__(self) -> str:
+        return f"Job({self.job_id!r})"
 
-    def acknowledged(self) -> str:
-        """What was sent. Raises Transient when the broker did not take it."""
-        if not self.done or self.error is not None:
-            why = self.error.str() if self.error is not None else "no acknowledgement"
-            raise Transient(f"{self.what} was not taken by the broker: {why}")
-        return self.what
+    def events(self, timeout_s: float | None = None) -> Iterator[JobReply]:
+        """What is said of the job, in order and once each, from its acceptance to its end.
+
+        Raises TimeoutError when the end does not come within `timeout_s`, Transient when replies cannot be read.
+        """
+        limit_s = FOREVER_S if timeout_s is None else timeout_s
+        until_s = time.monotonic() + limit_s
+        story, inbox = self.story(), self._client.mailbox.inbox
+        seen = 0
+        while not story.ended:
+            replies = inbox.wait(self.job_id, seen, until_s - time.monotonic())
+            seen += len(replies)
+            yield from story.tell(replies)
+            if not replies and not story.ended:
+                raise story.late(limit_s)
+
+    def story(self) -> Story:
+        """A new telling of the job, with what was said before this client was there looked up."""
+        if not self._ce_id:
+            self._client.mailbox.look_back(self.job_id)
+        return Story(self.job_id, self._ce_id)
+
+    def wait(self, timeout_s: float | None = None) -> JobFinished:
+        """The result, once the job is completed.
+
+        Raises JobRejected (code, field, message), NoVideo (failed, cancelled, expired, deleted), TimeoutError with
+        where the job stands, Transient.
+        """
+        story = self.story()
+        limit_s = FOREVER_S if timeout_s is None else timeout_s
+        until_s = time.monotonic() + limit_s
+        seen, inbox = 0, self._client.mailbox.inbox
+        while not story.ended:
+            replies = inbox.wait(self.job_id, seen, until_s - time.monotonic())
+            seen += len(replies)
+            story.tell(replies)
+            if not replies and not story.ended:
+                raise story.late(limit_s)
+        return story.result()
+
+    def cancel(self, reason: str = "") -> None:
+        """Ask for the job to be cancelled; it stops at the next chunk. What becomes of it is told by `events`."""
+        self._client.cancel(self.job_id, reason)
+
+    def download(self, path: Path | str, timeout_s: float | None = None) -> Path:
+        """Wait for the video and write it to `path`, which appears only once its bytes are verified.
+
+        Raises like `wait`, and ObjectMissing or ObjectCorrupt when the store has not what the result says.
+        """
+        video = self.wait(timeout_s).video
+        assert video is not None
+        return fetch(self._client.settings, video.file, Path(path))
 
 
 class Client:
-    """Submits jobs and reads what became of them. One per thread.
+    """Sends jobs of one tenant and reads the replies to them. Safe to share between threads.
 
-    A job's name is its job id, or ``tenant/job_id`` for a tenant other than ``default``.
+    settings:    Settings, "host:port" of a broker, or nothing for the REELBUS_* environment
+    reply_topic: full name of the topic that replies come on; <prefix>.replies.<tenant>.v1 unless given
+    signer:      signs requests where the operator asks for that
+    lookback_s:  replies so old are at hand at once; older ones are looked up for `job`
+    source:      CloudEvents source of the requests; comes back as origin.ce_source of every result
     Every method raises Transient when the broker is out of reach.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._opened: Producer | None = None
+    def __init__(
+        self,
+        settings: Settings | str | None = None,
+        *,
+        tenant: str = "default",
+        reply_topic: str = "",
+        signer: Signer | None = None,
+        lookback_s: float = LOOKBACK_S,
+        source: str = SOURCE,
+    ) -> None:
+        named = Settings(bootstrap_servers=settings) if isinstance(settings, str) else settings
+        self.settings = named or load()
+        self.tenant = tenant
+        self.reply_topic = reply_topic or reply_topic_of(tenant, self.settings.prefix)
+        self._lookback_s = lookback_s
+        self._sender = Sender(self.settings, signer, source)
+        self._mailbox: Mailbox | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._flush()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Send what is waiting and stop reading. Jobs go on."""
+        self._sender.flush()
+        with self._opening:
+            if self._mailbox is not None:
+                self._mailbox.close()
 
     @property
-    def _producer(self) -> Producer:
-        if self._opened is None:
-            made = clients.producer(self.settings, delivery_timeout_ms=DELIVERY_TIMEOUT_MS)
-            partitions_of(made, self.settings, [*JOBS_REQUESTED.values(), ORDERS_REQUESTED])
-            self._opened = made
-        return self._opened
+    def mailbox(self) -> Mailbox:
+        """The reader of the reply topic, opened at first use."""
+        with self._opening:
+            if self._mailbox is None:
+                self._mailbox = Mailbox(self.settings, self.reply_topic, self._lookback_s)
+            return self._mailbox
 
-    def submit(self, request: JobRequest | Mapping[str, Any]) -> str:
-        """Publish one job and return its name, once the broker has it on all replicas.
+    def submit(
+        self,
+        request: Request | None = None,
+        *,
+        trace: Mapping[str, str] | None = None,
+        **fields: Any,
+    ) -> Job:
+        """Publish one job, a JobRequest, a mapping, or its fields as keywords, once the broker has it on all replicas.
 
-        The request is checked here by the same decoding as in the pipeline. Raises InvalidMessage that names the
-        field; nothing is sent then. Sending the same job id twice is safe: the second changes nothing.
+        Idempotent: without a `job_id` one is made from the content, so the same call again is the same job; give one to
+        have another job of the same content. trace: W3C headers, e.g. {"traceparent": ...}; they come back on results.
+        Raises InvalidMessage that names the field; nothing is sent then.
         """
-        (name,) = self.submit_many([request])
-        return name
+        (job,) = self.submit_many([request if request is not None else fields], trace=trace)
+        return job
 
-    def submit_many(self, requests: Iterable[JobRequest | Mapping[str, Any]]) -> Iterator[str]:
-        """Publish jobs as they come; yields each name once the broker has it. At most 500 are unacknowledged.
+    def submit_many(self, requests: Iterable[Request], *, trace: Mapping[str, str] | None = None) -> Iterator[Job]:
+        """Publish jobs as they come; yields each once the broker has it. At most 500 are unacknowledged.
 
         A request that is wrong raises InvalidMessage; those before it are sent, it and the rest are not.
         """
-        waiting: deque[_Sent] = deque()
-        fault: InvalidMessage | None = None
-        try:
-            for request in requests:
-                good = checked(request, new_job_id)
-                name = name_of(job_key(good.tenant, good.job_id))
-                waiting.append(self._send(JOBS_REQUESTED[good.lane], good.job_id, good, what=name))
-                self._producer.poll(0)
-                if len(waiting) >= MOST_ON_THEIR_WAY:
-                    self._flush()
-                while waiting and waiting[0].done:
-                    yield waiting.popleft().acknowledged()
-        except InvalidMessage as exc:
-            fault = exc
-        self._flush()
-        yield from (sent.acknowledged() for sent in waiting)
-        if fault is not None:
-            raise fault
+        assert self.mailbox  # it reads before the first request goes out
+        for request in self._sender.requests(map(self._prepared, requests), trace):
+            ce_id = submission_id(request.job_id, encode(request, "json"))
+            yield Job(self, request.job_id, ce_id)
 
-    def _send(self, topic: Topic, key: str, record: msgspec.Struct, what: str) -> _Sent:
-        sent = _Sent(what)
-        try:
-            self._producer.produce(
-                topic.name(self.settings.prefix), key=key, value=encode(record, "json"), on_delivery=sent
-            )
-        except KafkaException as exc:
-            raise Transient(f"cannot send: {exc.args[0].str()}") from None
-        return sent
+    def _prepared(self, request: Request) -> JobRequest:
+        plain = addressed(request, self.tenant, self.reply_topic)
+        return checked(plain, lambda: id_of_content(plain))
 
-    def _flush(self) -> None:
-        # Every record ends as delivered or failed within delivery.timeout.ms, so this is bounded.
-        if self._opened is not None:
-            self._opened.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
+    def job(self, job_id: str) -> Job:
+        """A job that was sent before, by whomever, with this client's reply topic."""
+        return Job(self, job_id)
 
-    def cancel(self, job: str, reason: str = "") -> None:
-        """Ask for a job to be cancelled; it stops at the next chunk. A finished job stays as it is."""
-        tenant, _, job_id = key_of(job).partition("/")
-        order = JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason)
-        sent = self._send(ORDERS_REQUESTED, job_id, order, what=f"the order to cancel {job}")
-        self._flush()
-        sent.acknowledged()
-
-    def states(self, jobs: Iterable[str] = (), *, follow: bool = True) -> Iterator[JobState]:
-        """States of all jobs, or of `jobs`: first what is known, then every change as it happens.
-
-        Without `follow` it ends where the topic ended. With it, it never ends by itself.
-        """
-        wanted = {key_of(job) for job in jobs}
-        with TopicReader(self.settings, [JOBS_STATE]) as reader:
-            while follow or not reader.caught_up:
-                for entry in reader.poll(POLL_S):
-                    if isinstance(entry.record, JobState) and (not wanted or entry.record.job in wanted):
-                        yield entry.record
-
-    def state(self, job: str) -> JobState | None:
-        """Where a job stands now; None when nothing is known of it."""
-        known = list(self.states([job], follow=False))
-        return max(known, key=lambda state: state.sequence, default=None)
-
-    def wait(self, job: str, timeout_s: float) -> JobState:
-        """The terminal state of a job. Raises Transient when it has none after `timeout_s`."""
-        until_s = time.monotonic() + timeout_s
-        key, last = key_of(job), "not known"
-        with TopicReader(self.settings, [JOBS_STATE]) as reader:
-            while time.monotonic() < until_s:
-                for entry in reader.poll(POLL_S):
-                    if isinstance(entry.record, JobState) and entry.record.job == key:
-                        last = entry.record.state
-                        if last in TERMINAL:
-                            return entry.record
-        raise Transient(f"job {job} is {last} after {timeout_s:g} s")
-
-    def results(self, *, follow: bool = True) -> Iterator[JobFinished]:
-        """Terminal records of all jobs, exactly one per job, as far back as the topic keeps them."""
-        with TopicReader(self.settings, [JOBS_FINISHED]) as reader:
-            while follow or not reader.caught_up:
-                for entry in reader.poll(POLL_S):
-                    if isinstance(entry.record, JobFinished):
-                        yield entry.record
+    def cancel(self, job_id: str, reason: str = "") -> None:
+        """Ask for a job of this tenant to be cancelled."""
+        self._sender.order(JobOrder(tenant=self.tenant, job_id=job_id, action="cancel", reason=reason))

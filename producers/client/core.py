@@ -1,6 +1,7 @@
-"""From what a user wrote to valid requests. Pure: ids come from the caller."""
+"""From what a user wrote to valid requests. Pure but for `new_job_id`, which is handed in where one is needed."""
 
 import re
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
-from schemas.ids import job_key
+from schemas.ids import fingerprint, job_key
 from schemas.request import JobRequest, Lane, Output, Shot
 
 DEFAULT_TENANT = "default"
@@ -35,8 +36,13 @@ def one_shot(
     return JobRequest(job_id=job_id, tenant=tenant, lane=lane, model=model, shots=(shot,), output=output or Output())
 
 
+def new_job_id() -> str:
+    """A job id that nobody has used."""
+    return uuid.uuid4().hex
+
+
 def checked(request: JobRequest | Mapping[str, Any], new_id: Callable[[], str]) -> JobRequest:
-    """The request after the same strict decoding as in the pipeline, with a job id when it had none.
+    """The request, checked as strictly as in the pipeline, with a job id when it had none.
 
     Raises InvalidMessage that names the field, what it is, and what would be right.
     """
@@ -47,6 +53,27 @@ def checked(request: JobRequest | Mapping[str, Any], new_id: Callable[[], str]) 
         return decode(JobRequest, msgspec.json.encode(plain))
     except InvalidMessage as exc:
         raise InvalidMessage(explained(str(exc), plain)) from None
+
+
+def id_of_content(request: JobRequest | Mapping[str, Any]) -> str:
+    """A job id made from all that a request says: sending the same again, from anywhere, is the same job.
+
+    Raises InvalidMessage like `checked`.
+    """
+    plain = msgspec.to_builtins(request)
+    return f"c-{fingerprint(checked({**plain, 'job_id': 'c'}, new_job_id))[:32]}"
+
+
+def addressed(request: JobRequest | Mapping[str, Any], tenant: str, reply_topic: str) -> dict[str, Any]:
+    """The request as plain data with tenant and reply topic filled in. Raises InvalidMessage for another tenant's."""
+    plain: dict[str, Any] = dict(msgspec.to_builtins(request))
+    said = plain.get("tenant", tenant if isinstance(request, Mapping) else DEFAULT_TENANT)
+    if said not in (tenant, DEFAULT_TENANT):
+        raise InvalidMessage(f'tenant is "{said}": this client sends for tenant {tenant}')
+    plain["tenant"] = tenant
+    if not plain.get("reply_topic"):
+        plain["reply_topic"] = reply_topic
+    return plain
 
 
 def explained(message: str, plain: object) -> str:

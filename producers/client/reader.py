@@ -17,10 +17,11 @@ from ops.bus import clients
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import InvalidMessage, Transient
-from schemas.topics import Topic
+from schemas.topics import CallersTopic, Topic
 
 log = logging.getLogger(__name__)
 
+AnyTopic = Topic | CallersTopic
 REACH_TIMEOUT_S = 8.0
 NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
@@ -29,13 +30,13 @@ NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAI
 class Entry:
     """One record as it was read; `record` is None for a tombstone."""
 
-    topic: Topic
+    topic: AnyTopic
     key: str
     record: msgspec.Struct | None
     timestamp_ms: int
 
 
-def partitions_of(client: Any, settings: Settings, topics: Sequence[Topic]) -> dict[Topic, list[int]]:
+def partitions_of(client: Any, settings: Settings, topics: Sequence[AnyTopic]) -> dict[AnyTopic, list[int]]:
     """Partitions of each topic. Raises Transient when no broker answers or a topic does not exist.
 
     client: anything of confluent-kafka that has list_topics.
@@ -60,7 +61,7 @@ class TopicReader:
     """
 
     def __init__(
-        self, settings: Settings, topics: Sequence[Topic], recent_s: Mapping[str, float] | None = None
+        self, settings: Settings, topics: Sequence[AnyTopic], recent_s: Mapping[str, float] | None = None
     ) -> None:
         self._topics = {topic.name(settings.prefix): topic for topic in topics}
         group = clients.group_id(settings, f"reader-{uuid.uuid4().hex[:12]}")
@@ -82,7 +83,9 @@ class TopicReader:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def _start(self, topic: Topic, partition: int, settings: Settings, recent_s: Mapping[str, float]) -> TopicPartition:
+    def _start(
+        self, topic: AnyTopic, partition: int, settings: Settings, recent_s: Mapping[str, float]
+    ) -> TopicPartition:
         name = topic.name(settings.prefix)
         if topic.entity not in recent_s:
             return TopicPartition(name, partition, OFFSET_BEGINNING)

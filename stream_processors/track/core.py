@@ -51,6 +51,8 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
 
     partition: that of the event, so that a job's state stays beside it
     """
+    if state is not None and (told := _asked_again(state, event)) is not None:
+        return None, [_reply(told)]
     if state is not None and event.id in state.seen:
         return None, ()
     if state is not None and (refusal := _second_request(state, event)) is not None:
@@ -168,6 +170,22 @@ def _second_request(state: JobState, event: JobEvent) -> JobReply | None:
     return None
 
 
+def _asked_again(state: JobState, event: JobEvent) -> JobReply | None:
+    """The end of a job, told again to who sends the same request again: nothing is made twice, and nobody waits in vain.
+
+    It has the id of the first telling, for those who had that.
+    """
+    if event.source != "moderate" or state.state not in TERMINAL:
+        return None
+    refused_again = event.type == "job.rejected" and event.id in state.seen
+    if not refused_again and not (event.type == "job.accepted" and event.fingerprint == state.fingerprint):
+        return None
+    if state.state == "deleted":
+        return _told(state, event, "deleted", reason=state.reason)
+    kind: ReplyType = "rejected" if state.state == "rejected" else "finished"
+    return _told(state, event, kind, reason=state.reason, result=finished(state))
+
+
 def reply(before: JobState | None, after: JobState, event: JobEvent) -> JobReply | None:
     """What the caller is told about a changed state; None when it is not worth a record (progress)."""
     if event.type == "job.started" and (before is None or before.timeline.started_at_ms == 0):
@@ -184,8 +202,9 @@ def _told(
 ) -> JobReply:
     tenant, _, job_id = state.job.partition("/")
     asked = event if event.source == "moderate" else state
+    about = "end" if result is not None else kind if kind in ("accepted", "started", "deleted") else event.id
     return JobReply(
-        id=event_id("reply", state.job, event.id),
+        id=event_id("reply", state.job, about),
         type=kind,
         tenant=tenant,
         job_id=job_id,

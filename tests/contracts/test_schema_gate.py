@@ -3,9 +3,7 @@
 import copy
 import json
 import re
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import avro.compatibility
@@ -13,8 +11,6 @@ import avro.schema
 import pytest
 
 from ops import schema_files, schema_gate, schemas_admin
-from schemas import catalog
-from schemas.errors import Fatal
 
 Schema = dict[str, Any]
 Change = Callable[[Schema], Any]
@@ -201,71 +197,3 @@ def test_every_pair_of_committed_versions_can_read_each_other() -> None:
     assert {kind.__name__ for kind in schemas_admin.records()} <= known.keys()
     for versions in known.values():
         assert schema_gate.check([version.schema for version in versions]) == []
-
-
-# ---- the files -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of the committed schemas in which every record has one version."""
-    schemas_admin.write(tmp_path / "schemas")
-    return tmp_path / "schemas"
-
-
-def _commit(folder: Path, record: str, schema: Schema) -> None:
-    """The next version of a record, as `reelbus schemas write` would make it."""
-    ids = json.loads((folder / "ids.json").read_text())
-    version = 1 + max(entry["version"] for entry in ids.values() if entry["record"] == record)
-    ids[str(len(ids) + 1)] = {"record": record, "version": version}
-    (folder / "ids.json").write_text(json.dumps(ids))
-    for name in (f"versions/{catalog.file_name(record)}.{version}", catalog.file_name(record)):
-        (folder / f"avro/{name}.avsc").write_text(schemas_admin.text_of(schema))
-
-
-def test_versions_come_back_in_order_with_their_ids(folder) -> None:
-    newer = _changed(_add(name="colour", type="string", default="", doc="Colour."))
-    _commit(folder, "JobRequest", newer)
-    known = schema_files.committed(folder)["JobRequest"]
-    assert [version.number for version in known] == [1, 2]
-    assert known[1].schema == newer
-    assert list(schema_files.faults(folder)) == []
-    assert schema_gate.check([version.schema for version in known]) == []
-
-
-def test_files_that_do_not_fit_together_are_named(folder) -> None:
-    newest = folder / "avro/job-order.avsc"
-    newest.write_text(newest.read_text() + " ")
-    (folder / "avro/versions/job-order.9.avsc").write_text("{}")
-    assert list(schema_files.faults(folder)) == [
-        "job-order.9.avsc has no id in ids.json: `reelbus schemas write` gives ids; write no version by hand",
-        "job-order.avsc is not version 1 of JobOrder: run `reelbus schemas write`",
-    ]
-    assert any("job-order.avsc is not what the struct JobOrder says" in fault for fault in schema_files.stale(folder))
-
-
-def test_a_version_without_its_file_is_an_error(folder) -> None:
-    (folder / "avro/versions/job-order.1.avsc").unlink()
-    with pytest.raises(Fatal, match=r"version 1 of JobOrder, and there is no .*restore it from git"):
-        schema_files.committed(folder)
-
-
-def test_an_edited_version_is_found_against_a_git_revision(folder) -> None:
-    root = folder.parent
-    git = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "seed"]):
-        subprocess.run([*git, *words], check=True)
-    assert list(schema_files.changed_since("HEAD", root)) == []
-    _commit(folder, "JobOrder", _schema("JobOrder"))
-    assert list(schema_files.changed_since("HEAD", root)) == []
-    (folder / "avro/versions/job-order.1.avsc").write_text("{}")
-    (folder / "avro/versions/command.1.avsc").unlink()
-    ids = json.loads((folder / "ids.json").read_text())
-    ids["1"]["record"] = "Command"
-    (folder / "ids.json").write_text(json.dumps(ids))
-    faults = list(schema_files.changed_since("HEAD", root))
-    assert [fault.partition(" was ")[0] for fault in faults] == [
-        "schemas/avro/versions/command.1.avsc", "schemas/avro/versions/job-order.1.avsc", "id 1",
-    ]  # fmt: skip
-    with pytest.raises(Fatal, match="no-such-revision"):
-        list(schema_files.changed_since("no-such-revision", root))

@@ -3,6 +3,7 @@
 from typing import get_args
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
@@ -146,8 +147,9 @@ def test_the_caller_is_told_what_matters_in_order_and_once():
         event("job.assembling", at_ms=20), event("job.started", about="redo", at_ms=21),
         event("job.assembling", about="2", at_ms=22), event("job.published", at_ms=30, video=VIDEO),
     ]  # fmt: skip
-    _, told = run(*history, *history)
-    assert [r.type for r in replies(told)] == ["accepted", "started", "finished"]
+    _, told = run(*history, *history[1:])
+    assert [r.type for r in replies(told)] == ["accepted", "started", "finished", "finished"]
+    assert replies(told)[-1].id == replies(told)[-2].id
     result = replies(told)[-1].result
     assert (result.state, result.video, result.prompts) == ("completed", VIDEO, verdict)
     assert result.timeline == Timeline(
@@ -165,6 +167,19 @@ def test_another_request_under_a_known_id_is_refused_to_its_sender_and_changes_n
     assert (accepted.type, accepted.reply_topic) == ("accepted", "")
     assert (conflict.type, conflict.state, conflict.reply_topic) == ("rejected", "accepted", "their.topic")
     assert (conflict.reason.code, conflict.reason.field, conflict.result) == ("idempotency_conflict", "job_id", None)
+
+
+@pytest.mark.parametrize("end", ["job.published", "job.failed", "job.cancelled", "job.expired", "job.rejected"])
+def test_who_sends_the_same_request_again_after_its_end_is_told_the_end_again(end):
+    """Also when the request has been forgotten among the last events; with the same id, and with no new state."""
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    progress = [event("job.progress", about=str(n), progress=Progress(chunks=2, rendered=n)) for n in range(40)]
+    state, told = run(first, *progress, event(end, reason=Reason(code="x", message="x")))
+    changed, again = take(state, first, 0)
+    assert changed is None
+    assert [(r.id, r.type, r.result) for r in replies(again)] == [
+        (r.id, r.type, r.result) for r in replies(told) if r.type in ("finished", "rejected")
+    ]
 
 
 def test_a_conflict_is_told_also_after_the_first_request_has_ended():

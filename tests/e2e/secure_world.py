@@ -46,11 +46,18 @@ class World:
     """A broker with everything in place."""
 
     broker: SecureBroker
-    prefix: str
+    bare: Settings
     tenants: TenantsFile
 
+    @property
+    def prefix(self) -> str:
+        return self.bare.prefix
+
     def settings(self, user: str, **changes: object) -> Settings:
-        return self.broker.settings(user, **changes)
+        """Settings by which a user reaches this installation."""
+        return self.bare.replace(
+            bootstrap_servers=self.broker.bootstrap_servers, kafka=self.broker.kafka(user), **changes
+        )
 
     @property
     def admin(self) -> Settings:
@@ -117,15 +124,15 @@ def environment(settings: Settings) -> Mapping[str, str]:
     return {**outside, **settings.environment(), PREFIX + "KAFKA": str(file)}
 
 
-def build(broker: SecureBroker) -> World:
-    """Users, grants, topics: what an operator does, in the operator's order."""
+def build(broker: SecureBroker, prefix: str) -> World:
+    """Users, grants, topics: what an operator does, in the operator's order. Several prefixes share the tenants."""
     file = broker.folder / "tenants.toml"
     broker.folder.joinpath("key.hmac").write_text(SECRET + "\n")
     file.write_text("".join(f'[[tenants.{name}.keys]]\nid = "k1"\nhmac_secret_file = "key.hmac"\n' for name in TENANTS))
     registry = broker.folder / "registry.toml"
     registry.write_text(REGISTRY)
-    broker.bare = broker.bare.replace(tenants=str(file), registry=str(registry))
-    world = World(broker, broker.bare.prefix, tenants.load(str(file))[0])
+    own = broker.bare.replace(prefix=prefix, tenants=str(file), registry=str(registry))
+    world = World(broker, own, tenants.load(str(file))[0])
     stage_users = [world.stage_user(name) for name in STAGES]
     operator = access.operator_principal(world.prefix).removeprefix("User:")
     broker.add_users([*stage_users, operator, *(access.tenant_principal(t).removeprefix("User:") for t in TENANTS)])

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ops.bus import clients
 from ops.settings import PACKAGE_ROOT, Settings
 from ops.storage.open import open_store
-from producers.client import Client, one_shot
+from producers.client import Operator, one_shot
 from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage, Transient
 from schemas.events import JobFinished, JobState, Progress, Provenance, PublishedFile, Reason, Video
@@ -283,7 +283,7 @@ def test_doctor_says_what_to_do(make_settings, tmp_path):
 
 
 def test_submit_many_sends_what_stands_before_a_mistake(settings):
-    with Client(settings) as client:
+    with Operator(settings) as client:
         names = client.submit_many([one_shot("a", duration_s=1), {"output": 1}, one_shot("b", duration_s=1)])
         first = next(names)
         with pytest.raises(InvalidMessage, match="output is 1"):
@@ -292,7 +292,7 @@ def test_submit_many_sends_what_stands_before_a_mistake(settings):
 
 
 def test_more_than_fit_on_the_way_arrive_once_each(settings):
-    with Client(settings) as client:
+    with Operator(settings) as client:
         names = list(client.submit_many(one_shot("a", duration_s=1, lane="bulk") for _ in range(1200)))
     found = [request.job_id for request in requested(settings, "bulk")]
     assert len(found) == 1200
@@ -300,7 +300,7 @@ def test_more_than_fit_on_the_way_arrive_once_each(settings):
 
 
 def test_states_end_where_the_topic_ended_unless_they_follow(settings):
-    client = Client(settings)
+    client = Operator(settings)
     assert list(client.states(follow=False)) == []
     write(settings, JOBS_STATE, "default/a", state("a", "queued"), state("a", "completed", 2))
     write(settings, JOBS_STATE, "default/b", state("b", "queued"))
@@ -314,7 +314,7 @@ def test_states_end_where_the_topic_ended_unless_they_follow(settings):
 def test_wait_returns_the_terminal_state_or_says_how_far_it_came(settings):
     write(settings, JOBS_STATE, "default/a", state("a", "queued"), state("a", "failed", 2, reason=REFUSED))
     write(settings, JOBS_STATE, "default/b", state("b", "rendering"))
-    client = Client(settings)
+    client = Operator(settings)
     assert client.wait("a", timeout_s=60).state == "failed"
     with pytest.raises(Transient, match="job b is rendering after 5 s"):
         client.wait("b", timeout_s=5)
@@ -335,7 +335,7 @@ def test_uncommitted_and_broken_records_are_not_seen(settings):
     plain = clients.producer(settings)
     plain.produce(name, key="default/a", value=b"\x00broken")
     plain.flush()
-    assert [s.state for s in Client(settings).states(follow=False)] == ["queued"]
+    assert [s.state for s in Operator(settings).states(follow=False)] == ["queued"]
 
 
 def test_results_are_the_terminal_records(settings):
@@ -344,7 +344,7 @@ def test_results_are_the_terminal_records(settings):
         requested_at_ms=1, finished_at_ms=2, sequence=3, reason=REFUSED,
     )  # fmt: skip
     write(settings, JOBS_FINISHED, "default/a", made)
-    assert list(Client(settings).results(follow=False)) == [made]
+    assert list(Operator(settings).results(follow=False)) == [made]
 
 
 def test_the_live_view_is_drawn_on_a_terminal(shell, settings):

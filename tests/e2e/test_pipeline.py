@@ -24,7 +24,7 @@ from ops.local.supervisor import Supervisor
 from ops.settings import Settings
 from ops.stages import STAGES
 from ops.storage.open import open_store
-from producers.client.client import Client
+from producers.client import Operator
 from schemas.chunks import chunk_ids, chunk_keys, shot_seeds, total_frames
 from schemas.codec import decode, encode
 from schemas.events import JobFinished, JobReply, JobState, Reason
@@ -102,7 +102,7 @@ def wait_finished(settings: Settings, wanted: set[str], supervisor: Supervisor) 
     """Until every wanted job is in a terminal state, or a test that hangs is told apart from one that is slow."""
     deadline = time.monotonic() + FINISH_S
     left = set(wanted)
-    with Client(settings) as client:
+    with Operator(settings) as client:
         for job in wanted:
             client.wait(job, timeout_s=max(1.0, deadline - time.monotonic()))
             left.discard(job)
@@ -129,7 +129,7 @@ def run(broker, tmp_path_factory):
     )
     topics_admin.apply(settings, topics_admin.plan(settings))
     wanted = {job_key(r.tenant, r.job_id) for r in requests()}
-    with Supervisor([(name, 1) for name in STAGES], settings, report=print) as supervisor, Client(settings) as client:
+    with Supervisor([(name, 1) for name in STAGES], settings, report=print) as supervisor, Operator(settings) as client:
         warm = JobRequest(job_id="warm", model="fake", shots=(Shot(prompt="a ball", duration_s=0.5),), output=OUTPUT)
         client.submit(warm)
         client.wait("warm", timeout_s=120)
@@ -215,7 +215,7 @@ def expected(plan):
 
 
 def submit_and_wait(settings: Settings, request: JobRequest) -> JobState:
-    with Client(settings) as client:
+    with Operator(settings) as client:
         name = client.submit(request)
         return client.wait(name, timeout_s=FINISH_S)
 
@@ -321,14 +321,14 @@ def test_the_caller_is_told_everything_on_its_own_topic(run, tmp_path):
 def test_a_deletion_is_done_and_said(run):
     """After the test above: its job is deleted, twice, and the caller is told once."""
     settings, _, _ = run
-    state = Client(settings).state("told")
+    state = Operator(settings).state("told")
     reason = Reason(code="deleted", message="the customer asked")
     for _ in range(2):
         assert list(deletion.delete(settings, open_store(settings), [state], reason, 1)) == ["default/told"]
     last = wait_replies(settings, "told", lambda types: "deleted" in types)[-1]
     assert (last.type, last.state, last.reason) == ("deleted", "deleted", reason)
     assert [open_store(settings).head(file.key) for file in deletion.files_of(state)] == [None, None, None]
-    assert Client(settings).state("told").video is None
+    assert Operator(settings).state("told").video is None
 
 
 def test_one_id_is_one_job_however_often_and_with_whatever_it_is_sent(run):
@@ -377,7 +377,7 @@ def test_a_cancelled_job_stops_and_publishes_nothing(run):
     long = replace(
         requests()[0], job_id="cancelled", shots=(Shot(prompt="a red ball", duration_s=60.0),), transitions=()
     )
-    with Client(settings) as client:
+    with Operator(settings) as client:
         name = client.submit(long)
         client.cancel(name, "not wanted any more")
         state = client.wait(name, timeout_s=FINISH_S)

@@ -1,8 +1,7 @@
-"""A registry of one's own: Apicurio by its Confluent API, with Confluent's own client beside us, and stages that use it."""
+"""A registry of one's own: Apicurio by its Confluent API, Confluent's own client beside us, and stages that use it."""
 
 import json
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +69,9 @@ def in_use(real: _Real) -> Iterator[_Real]:
 
 def _theirs(url: str) -> Any:
     """Confluent's client and its Avro classes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # authlib's, about httpx
-        from confluent_kafka.schema_registry import SchemaRegistryClient, avro
+    from confluent_kafka.schema_registry import SchemaRegistryClient, avro
 
-        return SchemaRegistryClient({"url": url}), avro
+    return SchemaRegistryClient({"url": url}), avro
 
 
 def _context(topic: str) -> Any:

@@ -1,0 +1,115 @@
+"""The SDK for asyncio: the same client, awaited. Any number of jobs may be waited for at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ops.settings import Settings
+from producers.client.client import Client, Job, Request
+from producers.client.download import fetch
+from producers.client.story import Story
+from schemas.events import JobFinished, JobReply
+
+
+class AsyncJob:
+    """See `Job`; what blocks there is awaited here."""
+
+    def __init__(self, job: Job, client: Client) -> None:
+        self.job_id = job.job_id
+        self._job = job
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"AsyncJob({self.job_id!r})"
+
+    async def events(self, timeout_s: float | None = None) -> AsyncIterator[JobReply]:
+        """See Job.events."""
+        story = await asyncio.to_thread(self._job.story)
+        async for reply in self._tell(story, timeout_s):
+            yield reply
+
+    async def _tell(self, story: Story, timeout_s: float | None) -> AsyncIterator[JobReply]:
+        inbox, loop, news = self._client.mailbox.inbox, asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(news.set)
+
+        handle = inbox.listen(self.job_id, wake)
+        seen = 0
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not story.ended:
+                    news.clear()
+                    replies = inbox.known(self.job_id, seen)
+                    seen += len(replies)
+                    for reply in story.tell(replies):
+                        yield reply
+                    if not replies:
+                        await news.wait()
+        except TimeoutError:
+            raise story.late(timeout_s or 0) from None
+        finally:
+            inbox.unlisten(handle)
+
+    async def wait(self, timeout_s: float | None = None) -> JobFinished:
+        """See Job.wait."""
+        story = await asyncio.to_thread(self._job.story)
+        async for _ in self._tell(story, timeout_s):
+            pass
+        return story.result()
+
+    async def cancel(self, reason: str = "") -> None:
+        """See Job.cancel."""
+        await asyncio.to_thread(self._job.cancel, reason)
+
+    async def download(self, path: Path | str, timeout_s: float | None = None) -> Path:
+        """See Job.download."""
+        video = (await self.wait(timeout_s)).video
+        assert video is not None
+        return await asyncio.to_thread(fetch, self._client.settings, video.file, Path(path))
+
+
+class AsyncClient:
+    """See `Client`; the same parameters."""
+
+    def __init__(self, settings: Settings | str | None = None, **options: Any) -> None:
+        self._client = Client(settings, **options)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._client.close)
+
+    async def submit(
+        self,
+        request: Request | None = None,
+        *,
+        trace: Mapping[str, str] | None = None,
+        **fields: Any,
+    ) -> AsyncJob:
+        """See Client.submit."""
+        (job,) = await self.submit_many([request if request is not None else fields], trace=trace)
+        return job
+
+    async def submit_many(
+        self, requests: Iterable[Request], *, trace: Mapping[str, str] | None = None
+    ) -> list[AsyncJob]:
+        """See Client.submit_many; all of them at once."""
+
+        def send() -> list[Job]:
+            return list(self._client.submit_many(requests, trace=trace))
+
+        return [AsyncJob(job, self._client) for job in await asyncio.to_thread(send)]
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """See Client.job."""
+        return AsyncJob(await asyncio.to_thread(self._client.job, job_id), self._client)
+
+    async def cancel(self, job_id: str, reason: str = "") -> None:
+        """See Client.cancel."""
+        await asyncio.to_thread(self._client.cancel, job_id, reason)

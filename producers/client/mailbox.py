@@ -1,0 +1,70 @@
+"""Reads one reply topic in the background and puts what comes into an inbox. Joins no consumer group."""
+
+import logging
+import threading
+
+from ops.settings import Settings
+from producers.client.inbox import Inbox
+from producers.client.reader import TopicReader
+from schemas.errors import PipelineError, Transient
+from schemas.events import JobReply
+from schemas.topics import CallersTopic
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+START_TIMEOUT_S = 30.0
+
+
+class Mailbox:
+    """One reader thread. Open it before the first request is sent, so that no reply is missed.
+
+    lookback_s: how far back it starts to read; answers that are older are looked up when somebody asks for a job
+    Raises Transient when the topic does not exist or no broker answers.
+    """
+
+    def __init__(self, settings: Settings, reply_topic: str, lookback_s: float) -> None:
+        self.inbox = Inbox()
+        self._settings = settings
+        self._topic = CallersTopic(reply_topic)
+        self._reader = TopicReader(settings, [self._topic], {self._topic.entity: lookback_s})
+        self._caught_up = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"reelbus-replies-{reply_topic}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self._reader as reader:
+                while not self._stop.is_set():
+                    for entry in reader.poll(POLL_S):
+                        if isinstance(entry.record, JobReply):
+                            self.inbox.deliver(entry.record)
+                    if reader.caught_up:
+                        self._caught_up.set()
+        except PipelineError as exc:
+            log.error("replies: %s", exc)
+            self.inbox.fail(exc)
+        except Exception as exc:
+            log.exception("replies: the reader ended")
+            self.inbox.fail(Transient(f"the reader of {self._topic.full_name} ended: {type(exc).__name__}: {exc}"))
+        finally:
+            self._caught_up.set()
+
+    def look_back(self, job_id: str) -> None:
+        """Make sure that what was said of a job before this mailbox was opened is in the inbox."""
+        if not self._caught_up.wait(START_TIMEOUT_S):
+            raise Transient(f"{self._topic.full_name} could not be read to its end in {START_TIMEOUT_S:g} s")
+        if self.inbox.known(job_id):
+            return
+        with TopicReader(self._settings, [self._topic]) as reader:
+            while not reader.caught_up:
+                for entry in reader.poll(POLL_S):
+                    if isinstance(entry.record, JobReply) and entry.record.job_id == job_id:
+                        self.inbox.deliver(entry.record)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        self._thread.join(START_TIMEOUT_S)
+        self.inbox.fail(Transient("the client is closed"))

@@ -1,0 +1,64 @@
+"""One job as its caller sees it: which replies count, and which one is the end. Pure."""
+
+from schemas.errors import JobRejected, PipelineError
+from schemas.events import JobFinished, JobReply, Reason
+
+
+class NoVideo(PipelineError):
+    """The job ended without a video, or its video was deleted since.
+
+    state:  failed, cancelled, expired or deleted
+    reason: why
+    """
+
+    def __init__(self, job_id: str, state: str, reason: Reason | None) -> None:
+        why = f" ({reason.code}): {reason.message}" if reason is not None else ""
+        super().__init__(f"job {job_id} is {state}{why}")
+        self.state = state
+        self.reason = reason
+
+
+class Story:
+    """Replies of one job, told once each.
+
+    ce_id: that of our own request, so that the refusal of somebody else's request under the same job id is not taken
+           for ours; "" for a job that was sent elsewhere
+    """
+
+    def __init__(self, job_id: str, ce_id: str = "") -> None:
+        self.job_id = job_id
+        self.ended = False
+        self.last: JobReply | None = None
+        self._ce_id = ce_id
+        self._told: set[str] = set()
+
+    def tell(self, replies: list[JobReply]) -> list[JobReply]:
+        """What of these is news, up to the end."""
+        news = []
+        for reply in replies:
+            if self.ended or reply.id in self._told:
+                continue
+            self._told.add(reply.id)
+            refused_elsewhere = reply.type == "rejected" and reply.state != "rejected"
+            if refused_elsewhere and reply.origin.ce_id != self._ce_id:
+                continue
+            self.last = reply
+            self.ended = reply.type in ("finished", "rejected", "deleted")
+            news.append(reply)
+        return news
+
+    def late(self, timeout_s: float) -> TimeoutError:
+        """What to raise when the end did not come in time."""
+        stands = f"is {self.last.state}" if self.last is not None else "has got no answer"
+        return TimeoutError(f"job {self.job_id} {stands} after {timeout_s:g} s")
+
+    def result(self) -> JobFinished:
+        """The result at the end. Raises JobRejected or NoVideo."""
+        assert self.last is not None
+        reason = self.last.reason
+        if self.last.type == "rejected":
+            refusal = reason or Reason(code="rejected", message="the request was rejected")
+            raise JobRejected(refusal.code, refusal.message, refusal.field)
+        if self.last.result is None or self.last.result.video is None:
+            raise NoVideo(self.job_id, self.last.state, reason)
+        return self.last.result

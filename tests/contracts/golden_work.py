@@ -1,0 +1,124 @@
+"""Golden examples of what goes on between the scheduler, the workers and the muxer."""
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas import codec
+from schemas.chunks import chunk_specs
+from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint
+from schemas.plan import Plan
+from schemas.records import Incoming
+from schemas.request import JobOrder
+from schemas.topics import POOLS
+from schemas.work import (
+    ChunkInspected,
+    ChunkProgress,
+    ChunkRendered,
+    ChunkTask,
+    Command,
+    MuxTask,
+    ObjectRef,
+    ReadyChunk,
+    SchedulerRow,
+    WorkerState,
+)
+from stream_processors.moderate.core import order
+from stream_processors.moderate.identity import Tenants
+from tests.contracts import golden_requests as requests
+from tests.contracts.golden_jobs import ALLOW, BLOCK, PROVIDER, T0
+
+Goldens = dict[str, msgspec.Struct]
+
+
+def _task(plan: Plan, index: int, attempt: int, pool: str) -> ChunkTask:
+    spec = chunk_specs(plan)[index]
+    return ChunkTask(
+        job=plan.job, index=index, attempt=attempt, chunk_id=chunk_id(spec), spec=spec, lane=plan.request.lane,
+        pool=pool, dispatched_at_ms=T0 + 400 + 100 * index,
+    )  # fmt: skip
+
+
+def object_of(plan: Plan, index: int) -> ObjectRef:
+    name = chunk_id(chunk_specs(plan)[index])
+    return ObjectRef(
+        key=chunk_object_key(plan.request.tenant, name), sha256=event_id(name) * 2, size_bytes=9_000 + index
+    )
+
+
+def _rendered(plan: Plan, index: int, pool: str = "cpu") -> ChunkRendered:
+    task = _task(plan, index, 1, pool)
+    return ChunkRendered(
+        job=plan.job, index=index, attempt=1, chunk_id=task.chunk_id, pool=pool, worker_id="node-3-4711",
+        status="rendered", object=object_of(plan, index), frames=task.spec.frames, device_s=0.2,
+    )  # fmt: skip
+
+
+def work(plan: Plan) -> Goldens:
+    made: Goldens = {}
+    for pool in POOLS:
+        made[f"chunks.{pool}/first"] = _task(plan, 0, 1, pool)
+        made[f"chunks.{pool}/continued"] = _task(plan, 1, 1, pool)
+        made[f"chunks.{pool}/second-try"] = _task(plan, 1, 2, pool)
+    good = _rendered(plan, 0)
+    reused = replace(good, status="reused", device_s=0.0)
+    error = "the device ran out of memory"
+    failed = replace(good, status="failed", object=None, frames=0, device_s=0.1, error=error)
+    for name, record in (("rendered", good), ("reused", reused), ("failed", failed)):
+        made[f"chunks.rendered/{name}"] = record
+    made["chunks.inspected/allowed"] = ChunkInspected(rendered=good, verdict=ALLOW)
+    made["chunks.inspected/blocked"] = ChunkInspected(rendered=good, verdict=BLOCK)
+    made["chunks.inspected/failed"] = ChunkInspected(rendered=failed)
+    ready = tuple(ReadyChunk(o.sha256, o.size_bytes) for i in range(len(plan.chunks)) if (o := object_of(plan, i)))
+    made["mux.tasks/first"] = MuxTask(plan=plan, ready=ready, attempt=1, frames=ALLOW)
+    made["mux.tasks/after-a-chunk-was-lost"] = MuxTask(plan=plan, ready=ready, attempt=2, frames=ALLOW)
+    worker = WorkerState(
+        worker_id="node-3-4711", pool="cuda", device="NVIDIA H100", partitions=(0, 4), models=("shapes",), pending=(),
+        capacity=2, rendered=120, at_ms=T0 + 1_000,
+    )  # fmt: skip
+    busy = replace(worker, pending=(_task(plan, 0, 1, "cuda").chunk_id,), step=5, steps=8)
+    made["workers.state/idle"], made["workers.state/rendering"] = worker, busy
+    made["workers.state/leaving"] = replace(worker, partitions=(), leaving=True)
+    return made
+
+
+def control() -> Goldens:
+    asked = requests.ORDERS["orders.requested/cancel"]
+    assert isinstance(asked, JobOrder)
+    raw = codec.encode(asked, "json")
+    record = Incoming("reelbus.orders.requested.v1", 0, 0, asked.job_id.encode(), raw, (), T0 + 900)
+    cancel = order(record, Tenants("reelbus"))
+    lost = "chunk 2 is not in the store"
+    redo = Command(job=cancel.job, action="redo_chunk", chunk=2, mux_attempt=1, reason=lost, requested_at_ms=T0 + 2_000)
+    return {
+        "jobs.control/cancel": cancel,
+        "jobs.control/redo-chunk": redo,
+        "jobs.control/release": Command(
+            job=cancel.job, action="release", mux_attempt=1, requested_at_ms=T0 + 4_100
+        ),
+    }  # fmt: skip
+
+
+def scheduler(plan: Plan) -> Goldens:
+    def chunk(index: int) -> ChunkProgress:
+        found = object_of(plan, index)
+        return ChunkProgress(
+            state="r", attempt=1, at_ms=T0 + 400, sha256=found.sha256, size_bytes=found.size_bytes, device_s=0.2,
+            frames_checked=3, score=0.004,
+        )  # fmt: skip
+
+    given = ChunkProgress(state="d", attempt=1, at_ms=T0 + 500)
+    running = (chunk(0), given, *[ChunkProgress(state="w")] * (len(plan.chunks) - 2))
+    mark = fingerprint(plan.request)
+    row = SchedulerRow(job=plan.job, phase="active", fingerprint=mark, at_ms=T0 + 300, chunks=running,
+                       started_at_ms=T0 + 400, moderator=PROVIDER)  # fmt: skip
+    all_ready = tuple(chunk(i) for i in range(len(plan.chunks)))
+    return {
+        "dispatch.state/active": row,
+        "dispatch.state/assembling": replace(
+            row, phase="assembling", at_ms=T0 + 2_000, chunks=all_ready, mux_attempt=1
+        ),
+        "dispatch.state/done": SchedulerRow(job=plan.job, phase="done", fingerprint=mark, at_ms=T0 + 4_200),
+        "dispatch.state/cancelled-before-its-plan-came": SchedulerRow(
+            job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900
+        ),
+    }  # fmt: skip

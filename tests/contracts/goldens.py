@@ -1,0 +1,66 @@
+"""Where the golden examples come from: the pipeline's own cores, on a few jobs whose story they tell together.
+
+`python -m tests.contracts.goldens` writes schemas/examples; a test holds the committed files against this. What a core
+decides is never written down twice: ids, hashes and sentences are the ones that the stages make.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from ops.settings import PACKAGE_ROOT
+from schemas import codec
+from schemas.request import LANES, Lane
+from schemas.topics import LIVE_TOPICS
+from tests.contracts import golden_requests as requests
+from tests.contracts.golden_jobs import cleared, plan_of
+from tests.contracts.golden_told import deliveries, told
+from tests.contracts.golden_work import control, scheduler, work
+
+FOLDER = PACKAGE_ROOT / "schemas" / "examples"
+Goldens = dict[str, msgspec.Struct]
+"""<topic entity>/<case> -> record."""
+
+
+def goldens() -> Goldens:
+    """Every golden example."""
+    made: Goldens = {**requests.REQUESTS, **requests.ORDERS}
+    for lane in LANES:
+        made |= _planned(lane)
+    plan = plan_of("standard")
+    made |= work(plan) | control() | told(plan) | scheduler(plan) | deliveries(plan)
+    return dict(sorted(made.items()))
+
+
+def _planned(lane: Lane) -> Goldens:
+    name = requests.NAMES[lane]
+    plan = plan_of(lane)
+    return {
+        f"jobs.cleared.{lane}/{name}": cleared(lane)[1],
+        f"plans.drafted.{lane}/{name}": replace(plan, placement=None),
+        f"plans.ready.{lane}/{name}": plan,
+    }
+
+
+def text_of(record: msgspec.Struct) -> str:
+    """A golden example as it stands in its file: our JSON, indented."""
+    return json.dumps(json.loads(codec.encode(record, "json")), indent=2, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path = FOLDER) -> int:
+    """Write every golden example, and remove what is none any more. Returns how many there are."""
+    made = goldens()
+    assert {path.partition("/")[0] for path in made} == {t.entity for t in LIVE_TOPICS if t.record is not None}
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, record in made.items():
+        file = folder / f"{path}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text_of(record))
+    return len(made)
+
+
+if __name__ == "__main__":
+    print(f"{write()} examples in {FOLDER}")
