@@ -10,6 +10,7 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
 )
@@ -21,6 +22,8 @@ from ops.settings import Settings
 from schemas.errors import Fatal, Transient
 
 TIMEOUT_S = 30.0
+AUTHORIZER = "authorizer.class.name"
+NO_AUTHORIZER = f"the cluster keeps no access control lists: set {AUTHORIZER} on its brokers first"
 _RESOURCES: dict[Resource, ResourceType] = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
@@ -60,8 +63,12 @@ def wanted(settings: Settings) -> list[Grant]:
 
 
 def found(settings: Settings) -> list[Grant]:
-    """Every access control entry of the cluster. Raises Fatal when it has none or we may not see them."""
+    """Every access control entry of the cluster. Raises Fatal when it keeps none or we may not see them."""
     admin = clients.admin(settings)
+    # librdkafka gives an empty list instead of the broker's refusal, for either reason.
+    cluster = _answer(admin.describe_cluster(include_authorized_operations=True, request_timeout=TIMEOUT_S), settings)
+    if AclOperation.DESCRIBE not in (cluster.authorized_operations or ()):
+        raise Fatal(_not_for_us(settings))
     any_text: Any = None
     every = AclBindingFilter(
         ResourceType.ANY,
@@ -73,6 +80,11 @@ def found(settings: Settings) -> list[Grant]:
         AclPermissionType.ANY,
     )
     bindings = _answer(admin.describe_acls(every, request_timeout=TIMEOUT_S), settings)
+    if not bindings:
+        broker = ConfigResource(ConfigResource.Type.BROKER, str(cluster.nodes[0].id))
+        config = _answer(admin.describe_configs([broker], request_timeout=TIMEOUT_S)[broker], settings)
+        if AUTHORIZER in config and not config[AUTHORIZER].value:
+            raise Fatal(NO_AUTHORIZER)
     return sorted(_grant(binding) for binding in bindings if binding.restype in _RESOURCE_NAMES)
 
 
@@ -187,10 +199,12 @@ def _answer(future: Any, settings: Settings) -> Any:
     except KafkaException as exc:
         error: Any = exc.args[0]
     if error.code() == KafkaError.SECURITY_DISABLED:
-        raise Fatal("the cluster has no authorizer: set authorizer.class.name on the brokers first")
+        raise Fatal(NO_AUTHORIZER)
     if error.code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED:
-        raise Fatal(
-            f"{settings.kafka.get('sasl.username', 'this user')} may not see or change access control lists: use a "
-            "principal with DESCRIBE and ALTER on the cluster (a super user)"
-        )
+        raise Fatal(_not_for_us(settings))
     raise Transient(f"access control lists of {settings.bootstrap_servers}: {error.str()}")
+
+
+def _not_for_us(settings: Settings) -> str:
+    who = settings.kafka.get("sasl.username", "this user")
+    return f"{who} may not see or change access control lists: that takes DESCRIBE and ALTER on the cluster, or a super user"

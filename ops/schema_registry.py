@@ -22,7 +22,7 @@ from schemas.errors import Fatal, InvalidMessage
 START_PATIENCE_S = 60.0
 UNKNOWN_FOR_S = 30.0
 """An id that the registry does not know is asked for again only after this: forged ids cost one request each."""
-MAX_CACHED = 10_000
+MAX_CACHED = 1_000
 RULE = "FULL_TRANSITIVE"
 
 

@@ -37,9 +37,10 @@ def parsed(text: str) -> dict[str, Any]:
     if not isinstance(plain, dict) or plain.get("type") != "record":
         raise InvalidMessage("is not a record; every topic carries records")
     try:
-        schema: dict[str, Any] = fastavro.parse_schema(plain)
+        schema = fastavro.parse_schema(plain)
     except Exception as exc:  # a stranger's text; fastavro lets KeyError and TypeError through
         raise InvalidMessage(f"is not an Avro schema: {exc!r}") from None
+    assert isinstance(schema, dict)  # what is a record stays one
     _depth(schema, {}, 0)
     return schema
 

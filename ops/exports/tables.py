@@ -27,7 +27,7 @@ Scalar = Literal["string", "long", "double", "boolean"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """Where the generated files point to.
 
     prefix:            of topic names
@@ -40,7 +40,7 @@ class Place:
     schema_registry: str = "http://127.0.0.1:8081"
 
 
-DEFAULT = Place()
+DEFAULT = Target()
 """What the committed files point to."""
 
 

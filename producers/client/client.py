@@ -57,6 +57,7 @@ class Job:
 
     def story(self) -> Story:
         """A new telling of the job, with what was said before this client was there looked up."""
+        self._client.mailbox.ready()
         if not self._ce_id:
             self._client.mailbox.look_back(self.job_id)
         return Story(self.job_id, self._ce_id)

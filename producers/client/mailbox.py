@@ -51,10 +51,13 @@ class Mailbox:
         finally:
             self._caught_up.set()
 
-    def look_back(self, job_id: str) -> None:
-        """Make sure that what was said of a job before this mailbox was opened is in the inbox."""
+    def ready(self) -> None:
+        """Wait until what was there when it was opened is in the inbox. Raises Transient when that takes too long."""
         if not self._caught_up.wait(START_TIMEOUT_S):
             raise Transient(f"{self._topic.full_name} could not be read to its end in {START_TIMEOUT_S:g} s")
+
+    def look_back(self, job_id: str) -> None:
+        """Make sure that what was said of a job before `lookback_s` is in the inbox, if nothing was said since."""
         if self.inbox.known(job_id):
             return
         with TopicReader(self._settings, [self._topic]) as reader:

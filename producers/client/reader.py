@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from ops import schema_registry
 from ops.bus import clients
 from ops.settings import Settings
 from schemas.codec import decode
@@ -63,6 +64,7 @@ class TopicReader:
     def __init__(
         self, settings: Settings, topics: Sequence[AnyTopic], recent_s: Mapping[str, float] | None = None
     ) -> None:
+        schema_registry.install(settings)
         self._topics = {topic.name(settings.prefix): topic for topic in topics}
         group = clients.group_id(settings, f"reader-{uuid.uuid4().hex[:12]}")
         self._consumer: Consumer = clients.consumer(settings, group, enable_partition_eof=True)

@@ -33,10 +33,11 @@ class Story:
         self._told: set[str] = set()
 
     def tell(self, replies: list[JobReply]) -> list[JobReply]:
-        """What of these is news, up to the end."""
+        """What of these is news, up to the end and the deletion that may be known to have followed it."""
         news = []
         for reply in replies:
-            if self.ended or reply.id in self._told:
+            gone = reply.type == "deleted" and self.last is not None and self.last.type == "finished"
+            if (self.ended and not gone) or reply.id in self._told:
                 continue
             self._told.add(reply.id)
             refused_elsewhere = reply.type == "rejected" and reply.state != "rejected"

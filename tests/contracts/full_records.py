@@ -1,5 +1,6 @@
 """Two records of any type, always the same: one with every field set, one with only what is required."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -36,9 +37,23 @@ def _value(name: str, kind: Any, every: bool) -> Any:
         case inspect.BoolType():
             return True
         case inspect.IntType():
-            return 1_795_000_000_123 if name.endswith("_ms") else 7
+            wanted = 1_795_000_000_123 if name.endswith("_ms") else 8
+            least_value = wanted if kind.ge is None else max(wanted, kind.ge)
+            return least_value if kind.le is None else min(least_value, kind.le)
         case inspect.FloatType():
-            return 1.5
+            return 1.5 if kind.le is None else min(1.5, kind.le - 0.25)
         case inspect.StrType():
-            return f"https://example.com/{name}" if kind.pattern else f"{name} 'é'"
+            return next(text for text in _texts(name) if re.search(kind.pattern or "", text))
     raise TypeError(f"no value for {kind}")
+
+
+def _texts(name: str) -> tuple[str, ...]:
+    """Something for every pattern in use."""
+    return (
+        f"{name} 'é'",
+        name.replace("_", "-"),
+        f"https://example.com/{name}",
+        f"s3://bucket/{name}",
+        "#00ff7f",
+        "ab" * 32,
+    )

@@ -1,8 +1,11 @@
 """Java libraries for tests: jars from Maven Central, programs in one source file, run by a JDK."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ FLINK = (
 )
 WHOLE = ("flink-sql-",)
 """Artifacts that have all they need inside."""
-_CONNECT = ("kafka-clients", "connect-runtime", "connect-json", "connect-file", "connect-transforms")
+_CONNECT = ("kafka-clients", "connect-api", "connect-runtime", "connect-json", "connect-file", "connect-transforms")
 CONNECT = (
     *(f"org.apache.kafka:{name}:{KAFKA_VERSION}" for name in _CONNECT),
     "io.debezium:debezium-connector-jdbc:3.3.1.Final",
@@ -74,3 +77,34 @@ def run(program: str, artifacts: tuple[str, ...], *arguments: str, timeout_s: fl
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
+
+
+@contextlib.contextmanager
+def running(
+    main: str, artifacts: tuple[str, ...], folder: Path, *arguments: str, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A Java main class running in a folder while the block runs; what it says is in folder/java.log."""
+    command = [java(), "-Xmx400m", "-cp", class_path(artifacts), main, *arguments]
+    with (folder / "java.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **environment})
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def lines_of(file: Path, count: int, process: subprocess.Popen[bytes], timeout_s: float = 120) -> list[str]:
+    """Lines of a file, as soon as there are `count`; fails when the process that writes them ends before."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        if len(lines) >= count:
+            return lines
+        assert process.poll() is None, file.with_name("java.log").read_text()[-3000:]
+        assert time.monotonic() < deadline, f"{len(lines)} of {count} lines after {timeout_s} s"
+        time.sleep(0.1)

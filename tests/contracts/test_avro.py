@@ -170,7 +170,7 @@ def test_there_are_limits_of_every_kind() -> None:
 
 
 @_of_each_record
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_record_survives_avro_and_json(kind, data) -> None:
     record = data.draw(records(kind))
@@ -181,7 +181,7 @@ def test_any_record_survives_avro_and_json(kind, data) -> None:
 
 
 @_of_each_record
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_apaches_library_reads_what_we_write_and_we_read_what_it_writes(kind, data) -> None:
     record = data.draw(records(kind))

@@ -13,7 +13,7 @@ from ops.exports import connect, files, flink, tables
 from ops.settings import PACKAGE_ROOT, Settings
 from ops.stages import READ_OUTSIDE
 from schemas import codec
-from schemas.topics import Topic
+from schemas.topics import REPLIES_DEFAULT, Topic
 from tests.contracts import committed_registry, jvm
 from tests.contracts.full_records import full, least
 
@@ -125,8 +125,8 @@ def test_flink_reads_every_record_as_it_was_written(make_settings: Any, tmp_path
         settings[format] = make_settings(tables.TOPICS, prefix=f"{make_settings().prefix}{format}")
     with committed_registry.running() as registry:
         for format in ("avro", "json"):
-            place = tables.Place(settings[format].prefix, settings[format].bootstrap_servers, registry)
-            for name, statement in flink.files(place).items():
+            target = tables.Target(settings[format].prefix, settings[format].bootstrap_servers, registry)
+            for name, statement in flink.files(target).items():
                 if _format(name) != format:
                     continue
                 table = name.removesuffix(".sql")
@@ -212,3 +212,33 @@ def _flat(plain: dict[str, Any], before: str) -> Iterator[tuple[str, str]]:
             yield from _flat(value, f"{before}{name}_")
         elif not isinstance(value, dict | tuple):
             yield f"{before}{name}", _shown(value)
+
+
+@pytest.mark.kafka
+def test_a_real_connect_worker_writes_replies_to_a_file(make_settings: Any, tmp_path: Path) -> None:
+    """With the committed worker's properties, its secrets from the environment; what was aborted is not written."""
+    settings = make_settings((REPLIES_DEFAULT,))
+    target = tables.Target(settings.prefix, settings.bootstrap_servers)
+    made = connect.files(target)
+    (tmp_path / "sink.json").write_text(
+        json.dumps({"name": "replies", "config": json.loads(made["file-replies-default.json"])})
+    )
+    # The committed addresses are for one worker on a machine; tests run side by side.
+    worker = made["worker.properties"].replace(":8083", ":0").replace("plugin.path=plugins\n", "")
+    (tmp_path / "worker.properties").write_text(worker)
+    _aborted(settings, REPLIES_DEFAULT)
+    sent = _send(settings, REPLIES_DEFAULT, "json")
+    replies = tmp_path / "replies.jsonl"
+    with jvm.running("org.apache.kafka.connect.cli.ConnectStandalone", jvm.CONNECT, tmp_path,
+                     "worker.properties", "sink.json", REELBUS_REPLIES_FILE=str(replies)) as process:  # fmt: skip
+        lines = jvm.lines_of(replies, len(sent), process)
+    assert sorted(lines) == sorted(codec.encode(record, "json").decode() for record in sent)
+
+
+def _aborted(settings: Settings, topic: Topic) -> None:
+    """A record that a transaction took back."""
+    producer = clients.transactional_producer(settings, f"{settings.prefix}-aborting")
+    producer.begin_transaction()
+    producer.produce(topic.name(settings.prefix), b'{"never":"happened"}', b"k")
+    producer.flush(30)
+    producer.abort_transaction(30)

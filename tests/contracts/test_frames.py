@@ -62,7 +62,7 @@ def test_a_broken_frame_is_refused_in_a_sentence(raw, words) -> None:
 
 
 @pytest.mark.parametrize("kind", RECORDS.values(), ids=RECORDS)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_part_of_a_frame_passes_for_the_whole(kind, data) -> None:
     framed = codec.encode(data.draw(records(kind)))

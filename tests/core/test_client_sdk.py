@@ -62,6 +62,13 @@ def test_what_comes_after_the_end_is_not_told() -> None:
     assert (caught.value.code, caught.value.field) == ("invalid_request", "lane")
 
 
+def test_a_deletion_that_is_known_is_the_end_of_a_finished_job() -> None:
+    story = Story("a")
+    story.tell([reply("a", 1, "finished", "completed"), reply("a", 2, "deleted", "deleted", reason=REASON)])
+    with pytest.raises(NoVideo, match="job a is deleted"):
+        story.result()
+
+
 def test_the_refusal_of_somebody_elses_request_is_not_taken_for_ours() -> None:
     conflict = reply("a", 1, "rejected", "accepted", reason=REASON, origin=Origin(ce_id=submission_id("a", b"1")))
     for ce_id, told in ((submission_id("a", b"1"), 1), (submission_id("a", b"2"), 0), ("", 0)):

@@ -5,6 +5,7 @@ asked, and raises KafkaException with the broker's own code when it refused. No 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -13,9 +14,13 @@ from functools import cached_property
 from typing import Any
 
 import aiokafka
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import BrokerResponseError
+from aiokafka.protocol.admin import DeleteRecordsRequest, DescribeAclsRequest
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupTopicPartitions,
     KafkaError,
@@ -35,14 +40,18 @@ from confluent_kafka.admin import (
     ConfigSource,
     NewPartitions,
     NewTopic,
-    OffsetSpec,
     ResourcePatternType,
     ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
 )
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from ops.bus import clients, faust_security
 from ops.settings import Settings
+
+log = logging.getLogger(__name__)
 
 ANSWER_S = 30.0
 RETENTION = "604800000"
@@ -87,7 +96,7 @@ class Actor:
         return clients.consumer(self.settings, group, enable_partition_eof=True)
 
     def _bare(self) -> dict[str, Any]:
-        return {"bootstrap.servers": self.settings.bootstrap_servers, **self.settings.kafka}
+        return {"bootstrap.servers": self.settings.bootstrap_servers, "logger": log, **self.settings.kafka}
 
     def aio(self) -> dict[str, Any]:
         """Arguments of an aiokafka client: a second implementation of the protocol, the one of the Faust stages."""
@@ -159,7 +168,7 @@ def _aio(work: Callable[[], Awaitable[Any]]) -> None:
 def aio_send(actor: Actor, topic: str) -> None:
     async def work() -> None:
         async with aiokafka.AIOKafkaProducer(**actor.aio()) as producer:
-            await producer.send_and_wait(topic, b"probe")
+            await producer.send_and_wait(topic, b"probe", key=b"probe")
 
     _aio(work)
 
@@ -172,12 +181,57 @@ def aio_offsets(actor: Actor, topic: str) -> None:
     _aio(work)
 
 
+def _raw(actor: Actor, request: Any, code_of: Callable[[Any], int]) -> None:
+    """A bare request to the broker, as somebody would send it who asks for no metadata first.
+
+    librdkafka asks, finds the topic or the coordinator hidden, and says so in codes of its own, or nothing at all.
+    """
+
+    async def work() -> None:
+        client = AIOKafkaClient(**actor.aio())
+        try:
+            await client.bootstrap()
+            (node,) = client.cluster.brokers()
+            code = code_of(await client.send(node.nodeId, request))
+        finally:
+            await client.close()
+        if code:
+            raise KafkaException(KafkaError(code))
+
+    _aio(work)
+
+
+def _code_of_partition(answer: Any) -> int:
+    ((_, ((_, code, *_),)),) = answer.topics
+    return int(code)
+
+
 def fetch(actor: Actor, topic: str) -> None:
-    actor.reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
-    try:
-        _listen(actor.reader)
-    finally:
-        actor.reader.unassign()
+    _raw(actor, FetchRequest(100, 0, 1024, 1, [(topic, [(0, 0, 1024)])]), _code_of_partition)
+
+
+def _offset_at(actor: Actor, topic: str, timestamp_ms: int) -> None:
+    _raw(actor, OffsetRequest(-1, 1, [(topic, [(0, timestamp_ms)])]), _code_of_partition)
+
+
+def first_offset(actor: Actor, topic: str) -> None:
+    _offset_at(actor, topic, -2)
+
+
+def last_offset(actor: Actor, topic: str) -> None:
+    _offset_at(actor, topic, -1)
+
+
+def offset_by_time(actor: Actor, topic: str) -> None:
+    _offset_at(actor, topic, 1)
+
+
+def delete_records(actor: Actor, topic: str) -> None:
+    def code_of(answer: Any) -> int:
+        ((_, ((_, _, code, *_), *_), *_),) = answer.topics
+        return int(code)
+
+    _raw(actor, DeleteRecordsRequest([(topic, [(0, 0)])], 30_000), code_of)
 
 
 def fetch_in_group(actor: Actor, topic: str) -> None:
@@ -187,20 +241,6 @@ def fetch_in_group(actor: Actor, topic: str) -> None:
         _listen(consumer)
     finally:
         consumer.close()
-
-
-def watermarks(actor: Actor, topic: str) -> None:
-    actor.reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
-
-
-def offsets_by_time(actor: Actor, topic: str) -> None:
-    (found,) = actor.reader.offsets_for_times([TopicPartition(topic, 0, 1)], timeout=ANSWER_S)
-    if found.error is not None:
-        raise KafkaException(found.error)
-
-
-def list_offsets(actor: Actor, topic: str) -> None:
-    _only(actor.admin.list_offsets({TopicPartition(topic, 0): OffsetSpec.latest()}, request_timeout=ANSWER_S))
 
 
 def metadata(actor: Actor, topic: str) -> None:
@@ -238,10 +278,6 @@ def alter_configs(actor: Actor, topic: str) -> None:
         )
     )
     _only(actor.admin.incremental_alter_configs([resource], request_timeout=ANSWER_S))
-
-
-def delete_records(actor: Actor, topic: str) -> None:
-    _only(actor.admin.delete_records([TopicPartition(topic, 0, 0)], request_timeout=ANSWER_S))
 
 
 def add_partitions(actor: Actor, topic: str) -> None:
@@ -305,13 +341,10 @@ def group_offsets(actor: Actor, group: str) -> None:
 
 
 def committed(actor: Actor, group: str) -> None:
-    consumer = actor.member(group)
-    try:
-        (place,) = consumer.committed([TopicPartition(actor.open_topic, 0)], timeout=ANSWER_S)
-        if place.error is not None:
-            raise KafkaException(place.error)
-    finally:
-        consumer.close()
+    def code_of(answer: Any) -> int:
+        return int(answer.error_code)
+
+    _raw(actor, OffsetFetchRequest(group, [(actor.open_topic, [0])]), code_of)
 
 
 def commit_in_group(actor: Actor, group: str) -> None:
@@ -362,16 +395,18 @@ def delete_acl(actor: Actor, principal: str) -> None:
 
 
 def describe_acls(actor: Actor, principal: str) -> None:
-    anything: Any = None
-    pattern = AclBindingFilter(
-        ResourceType.ANY, anything, ResourcePatternType.ANY, principal, anything, AclOperation.ANY,
-        AclPermissionType.ANY,
-    )  # fmt: skip
-    actor.admin.describe_acls(pattern, request_timeout=ANSWER_S).result(ANSWER_S)
+    """librdkafka gives an empty list to somebody who may not see any."""
+    every = 1  # any resource, pattern, operation, permission
+    request = DescribeAclsRequest(every, None, every, principal, None, every, every)
+    _raw(actor, request, lambda answer: int(answer.error_code))
 
 
-def describe_password(actor: Actor, principal: str) -> None:
-    _only(actor.admin.describe_user_scram_credentials([principal.removeprefix("User:")], request_timeout=ANSWER_S))
+def set_password(actor: Actor, principal: str) -> None:
+    """Of a user whose name begins like the principal's."""
+    scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+    name = f"{principal.removeprefix('User:')}-spare"
+    change = UserScramCredentialUpsertion(name, scram, b"probe")
+    _only(actor.admin.alter_user_scram_credentials([change], request_timeout=ANSWER_S))
 
 
 def broker_configs(actor: Actor, _: str) -> None:
@@ -396,17 +431,17 @@ def alter_broker(actor: Actor, _: str) -> None:
 
 Who = str
 READING: tuple[Call, ...] = (
-    fetch, fetch_in_group, aio_offsets, watermarks, offsets_by_time, list_offsets, metadata, metadata_of_all, describe,
+    fetch, fetch_in_group, aio_offsets, first_offset, last_offset, offset_by_time, metadata, metadata_of_all, describe,
     commit_on_topic,
 )  # fmt: skip
 WRITING: tuple[Call, ...] = (send, send_idempotent, aio_send)
-CHANGING: tuple[Call, ...] = (describe_configs, alter_configs, delete_records)
-UNDESCRIBED: tuple[Call, ...] = (fetch, fetch_in_group, commit_on_topic, *CHANGING)
+CHANGING: tuple[Call, ...] = (describe_configs, alter_configs)
+UNDESCRIBED: tuple[Call, ...] = (fetch, fetch_in_group, commit_on_topic, delete_records, *CHANGING)
 """What is not for a tenant on a topic that it may write, and therefore describe."""
 GROUPS: tuple[Call, ...] = (
     join, describe_group, list_groups, group_offsets, committed, commit_in_group, delete_group,
 )  # fmt: skip
-CLUSTER: tuple[Call, ...] = (create_acl, delete_acl, describe_acls, describe_password, broker_configs, alter_broker)
+CLUSTER: tuple[Call, ...] = (create_acl, delete_acl, describe_acls, set_password, broker_configs, alter_broker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +479,7 @@ def probes(prefix: str, other: str) -> list[Probe]:
         *_all(WRITING, [theirs], replier),
         *_all(CHANGING, [theirs], ops),
         *_all((*READING, *WRITING, *CHANGING), inside, ops),
+        *_all((delete_records,), [theirs, *(topic for topic in inside if ".state." not in topic)], ops),
         *_all(UNDESCRIBED, asked, ops),
         *_all((create_topic, add_partitions, delete_topic), spare, ops),
         *_all(GROUPS[:-1], [f"{base}service"], tenant),

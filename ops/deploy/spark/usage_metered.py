@@ -51,13 +51,13 @@ def records(spark: SparkSession, bootstrap_servers: str = BOOTSTRAP_SERVERS, liv
 
 
 def _decoded() -> Column:
-    """Confluent's wire format: byte 0x00, four bytes of schema id, Avro. Every schema is read as the newest one."""
+    """Confluent's wire format: byte 0x00, four bytes of schema id, Avro. All are read as the newest."""
     schema_id = conv(hex(expr("substring(value, 2, 4)")), 16, 10).cast("int")
     newest = list(SCHEMAS.values())[-1]
     readers = [
-        # A record of a schema that is not in the list is an error, not a row of nulls.
         from_avro(when(schema_id == number, expr("substring(value, 6)")), schema, {"avroSchema": newest})
         for number, schema in SCHEMAS.items()
     ]
+    # A record of a schema that is not in the list is an error, not a row of nulls.
     unknown = expr("raise_error('a record has a schema id that is not in SCHEMAS')")
     return when(schema_id.isin(*SCHEMAS), coalesce(*readers)).otherwise(unknown)
