@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 ARGS ?=
 
-.PHONY: help setup demo test lint types bench model model-eval lock clean
+.PHONY: help setup demo test lint types bench model model-eval generated lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -41,6 +41,14 @@ model: setup ## train the tiny model again into out/shapes (about an hour)
 
 model-eval: setup ## how well the tiny model follows unseen prompts
 	@$(BIN)/python -m gpu_consumers.models.shapes.evaluate $(ARGS)
+
+generated: setup ## write again what is made from schemas, topics and tests (docs/reference, ops/deploy, schemas/examples)
+	@$(BIN)/python -m ops.schemas_page
+	@$(BIN)/python -m ops.reference
+	@$(BIN)/python -m ops.exports.files
+	@$(BIN)/python -m ops.topics_export
+	@$(BIN)/python -m tests.contracts.goldens
+	@$(BIN)/python -m tests.bad_input.table
 
 lock: setup ## pin what pyproject.toml asks for, by hash, into requirements.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \

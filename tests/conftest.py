@@ -14,6 +14,7 @@ import pytest
 
 from ops import topics_admin
 from ops.settings import Settings
+from schemas import catalog
 from schemas.topics import LIVE_TOPICS, Topic
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _committed_schemas() -> Iterator[None]:
+    """A test that installs another registry does not leave it to the next one."""
+    before = catalog.in_use()
+    yield
+    catalog.use(before)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from ops.cli.connection import Place, connected
 from ops.cli.output import data, say
 
 KINDS = {
-    "asyncapi": "The contract of all topics: an AsyncAPI 3.1 document, and a page for people.",
-    "connect": "Kafka Connect: sinks into databases (JDBC), S3 and files, and a worker's properties.",
-    "flink": "Flink SQL: one CREATE TABLE for each topic that you may read.",
-    "spark": "Spark Structured Streaming: one Python module for each topic that you may read.",
+    "asyncapi": "The contract of all topics: AsyncAPI 3.1, and a page for people.",
+    "connect": "Kafka Connect: sinks into JDBC, S3 and files.",
+    "flink": "Flink SQL: a CREATE TABLE for each topic that you may read.",
+    "spark": "Spark: a Python module for each topic that you may read.",
 }
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the files; default ./<kind>.")]
 

@@ -34,7 +34,7 @@ pre { background: var(--panel); padding: .75rem; border-radius: 4px; overflow-x:
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; font-size: .875rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
-td:nth-child(-n+2) code { overflow-wrap: normal; }
+td:nth-child(-n+2) code, td:nth-child(4) code { overflow-wrap: normal; }
 th { color: var(--soft); font-weight: 600; }
 dl { display: grid; grid-template-columns: 7rem minmax(0, 1fr); gap: .15rem .75rem; margin: .5rem 0;
   font-size: .9375rem; }
@@ -167,7 +167,8 @@ def _limits(given: Mapping[str, Any]) -> list[str]:
         elif name == "items":
             words.extend(f"each {text}" for text in _limits(value))
         else:
-            words.append(signs[name].format(escape(str(value))))
+            text = signs[name].format(escape(str(value)))
+            words.append(text.replace("characters", "character").replace("entries", "entry") if value == 1 else text)
     return words
 
 

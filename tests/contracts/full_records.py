@@ -6,6 +6,11 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from ops.bus import clients
+from ops.settings import Settings
+from schemas import codec
+from schemas.topics import Topic
+
 
 def full(kind: type[msgspec.Struct]) -> Any:
     """A record with every field set to something that is not its default: options too, lists of two."""
@@ -15,6 +20,27 @@ def full(kind: type[msgspec.Struct]) -> Any:
 def least(kind: type[msgspec.Struct]) -> Any:
     """A record with the required fields only."""
     return msgspec.convert(_struct(inspect.type_info(kind), every=False), kind)
+
+
+def plain(value: Any) -> Any:
+    """Plain data of a record, fields with their default too."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    return value
+
+
+def send(settings: Settings, topic: Topic, format: codec.Format) -> list[msgspec.Struct]:
+    """A full and a bare record, which is all that a topic then holds; returns them."""
+    assert topic.record is not None
+    records = [full(topic.record), least(topic.record)]
+    keyed = "job" if topic.key == "job" else topic.key
+    # Two keys: a compacted topic shows one row for each.
+    records[1] = msgspec.structs.replace(records[1], **{keyed: "another"})
+    producer = clients.producer(settings)
+    for record in records:
+        producer.produce(topic.name(settings.prefix), codec.encode(record, format), getattr(record, keyed).encode())
+    assert producer.flush(30) == 0
+    return records
 
 
 def _struct(kind: Any, every: bool) -> dict[str, Any]:
@@ -57,3 +83,17 @@ def _texts(name: str) -> tuple[str, ...]:
         "#00ff7f",
         "ab" * 32,
     )
+
+
+def shown(value: Any) -> str:
+    """A value as Flink's Row.toString writes it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{" + ", ".join(f"{key}={shown(each)}" for key, each in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(shown, value)) + "]"
+    return str(value)
