@@ -1,5 +1,6 @@
 """Brings the cluster's access control lists in line with `ops.access`: first a plan, then its changes."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    AdminClient,
     ConfigResource,
     ResourcePatternType,
     ResourceType,
@@ -34,6 +36,10 @@ _PATTERNS: dict[Pattern, ResourcePatternType] = {
     "literal": ResourcePatternType.LITERAL,
     "prefixed": ResourcePatternType.PREFIXED,
 }
+_PASSING = (
+    KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)  # fmt: skip
+"""The first group of a new cluster waits for its coordinator."""
 _RESOURCE_NAMES = {kind: name for name, kind in _RESOURCES.items()}
 _PATTERN_NAMES = {kind: name for name, kind in _PATTERNS.items()}
 IMPLIED = {
@@ -129,6 +135,13 @@ def missing(settings: Settings, needed: Iterable[Grant]) -> list[Grant]:
     return [grant for grant in literal if not _has(allowed[grant.resource, grant.name], AclOperation[grant.operation])]
 
 
+def complaint(settings: Settings, stage: str, lacking: Sequence[Grant]) -> str:
+    """What is missing, in one sentence for whoever started the stage."""
+    who = settings.kafka.get("sasl.username", "its user")
+    what = ", ".join(f"{grant.operation} {grant.resource} {grant.name}" for grant in lacking)
+    return f"stage {stage}: {who} may not {what}; grant it with `reelbus topics acls apply`"
+
+
 def _has(allowed: set[AclOperation], operation: AclOperation) -> bool:
     return bool(allowed & {operation, AclOperation.ALL, *IMPLIED.get(operation, ())})
 
@@ -136,27 +149,45 @@ def _has(allowed: set[AclOperation], operation: AclOperation) -> bool:
 def _allowed(settings: Settings, needed: Sequence[Grant]) -> dict[tuple[Resource, str], set[AclOperation]]:
     """Operations that the broker says are ours, by resource and name."""
     admin = clients.admin(settings)
-    topics = sorted({grant.name for grant in needed if grant.resource == "topic"})
-    groups = sorted({grant.name for grant in needed if grant.resource == "group"})
-    asked: dict[tuple[Resource, str], Any] = {}
+    left = {(grant.resource, grant.name) for grant in needed}
+    allowed: dict[tuple[Resource, str], set[AclOperation]] = {}
+    until_s = time.monotonic() + TIMEOUT_S
+    while left:
+        for place, answer in _ask(admin, left).items():
+            operations = _operations(place, answer, final=time.monotonic() > until_s)
+            if operations is not None:
+                allowed[place] = operations
+        left -= allowed.keys()
+        if left:
+            time.sleep(0.1)
+    return allowed
+
+
+def _ask(admin: AdminClient, places: Iterable[tuple[Resource, str]]) -> dict[tuple[Resource, str], Any]:
+    topics = sorted(name for kind, name in places if kind == "topic")
+    groups = sorted(name for kind, name in places if kind == "group")
     more: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": TIMEOUT_S}
+    asked: dict[tuple[Resource, str], Any] = {}
     if topics:
         asked |= {("topic", n): a for n, a in admin.describe_topics(TopicCollection(topics), **more).items()}
     if groups:
         asked |= {("group", n): a for n, a in admin.describe_consumer_groups(groups, **more).items()}
-    return {place: _operations(place, answer) for place, answer in asked.items()}
+    return asked
 
 
-def _operations(place: tuple[Resource, str], answer: Any) -> set[AclOperation]:
+def _operations(place: tuple[Resource, str], answer: Any, final: bool) -> set[AclOperation] | None:
+    """None when it is worth asking again. final: it is not any more."""
     try:
         return set(answer.result(TIMEOUT_S).authorized_operations or ())
     except KafkaException as exc:
-        error = exc.args[0]
-        if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            return set()
-        if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {AclOperation.READ}  # nobody has used it yet, but we would not be told so without a right to it
-        raise Transient(f"cannot ask about {place[0]} {place[1]}: {error.str()}") from None
+        error: Any = exc.args[0]
+    if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        return set()
+    if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+        return {AclOperation.READ}  # nobody has used it yet, but we would not be told so without a right to it
+    if error.code() in _PASSING and not final:
+        return None
+    raise Transient(f"cannot ask about {place[0]} {place[1]}: {error.str() or error.name()}")
 
 
 def _binding(grant: Grant) -> AclBinding:
@@ -207,4 +238,4 @@ def _answer(future: Any, settings: Settings) -> Any:
 
 def _not_for_us(settings: Settings) -> str:
     who = settings.kafka.get("sasl.username", "this user")
-    return f"{who} may not see or change access control lists: that takes DESCRIBE and ALTER on the cluster, or a super user"
+    return f"{who} may not see or change access control lists: a super user may, or DESCRIBE and ALTER on the cluster"

@@ -5,8 +5,9 @@ A property given by the user under librdkafka's own name wins over ours, except 
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from ops.settings import Settings
@@ -15,6 +16,7 @@ from schemas.errors import Fatal, Transient
 log = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 15_000
+GRANT = "grant it with `reelbus topics acls apply` (docs/how-to/secure-kafka.md)"
 # murmur2 is what Java and aiokafka (Faust) use: all writers of a topic must send a key to the same partition.
 _PRODUCER: dict[str, object] = {"enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random"}
 
@@ -22,6 +24,46 @@ _PRODUCER: dict[str, object] = {"enable.idempotence": True, "acks": "all", "part
 def group_id(settings: Settings, stage: str) -> str:
     """Name of a stage's consumer group."""
     return f"{settings.prefix}.{stage}"
+
+
+class _Refusable(Consumer):
+    """A consumer that says at once what it may not do. librdkafka reports a refusal once, as an error among records,
+    and then waits for ever for somebody to grant it.
+
+    Who only assigns partitions needs no right to the group, so a refused group counts for those that subscribe.
+    """
+
+    _subscribed = False
+    who = group = ""
+
+    def subscribe(self, *args: Any, **more: Any) -> None:
+        self._subscribed = True
+        super().subscribe(*args, **more)
+
+    def poll(self, *args: Any, **more: Any) -> "Message[bytes, bytes] | None":
+        message = super().poll(*args, **more)
+        if message is not None and message.error() is not None:
+            self._check(message)
+        return message
+
+    def consume(self, *args: Any, **more: Any) -> "list[Message[bytes, bytes]]":
+        messages: list[Message[bytes, bytes]] = super().consume(*args, **more)
+        for message in messages:
+            if message.error() is not None:
+                self._check(message)
+        return messages
+
+    def _check(self, message: "Message[bytes, bytes]") -> None:
+        error = message.error()
+        code = None if error is None else error.code()
+        if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise Fatal(f"{self.who} may not READ topic {message.topic()}; {GRANT}")
+        if code == KafkaError.GROUP_AUTHORIZATION_FAILED and self._subscribed:
+            raise Fatal(f"{self.who} may not READ group {self.group}; {GRANT}")
+
+
+def _who(settings: Settings) -> str:
+    return settings.kafka.get("sasl.username", "this user")
 
 
 def _build(kind: type, settings: Settings, ours: Mapping[str, object], fixed: Mapping[str, object]) -> object:
@@ -40,7 +82,10 @@ def _build(kind: type, settings: Settings, ours: Mapping[str, object], fixed: Ma
 
 
 def consumer(settings: Settings, group: str, **extra: object) -> Consumer:
-    """A consumer that commits nothing by itself and sees committed transactions only. `extra` uses _ for dots."""
+    """A consumer that commits nothing by itself and sees committed transactions only. `extra` uses _ for dots.
+
+    Its `poll` and `consume` raise Fatal that names topic or group when the broker refuses to let it read.
+    """
     ours = {
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 3_000,
@@ -52,8 +97,9 @@ def consumer(settings: Settings, group: str, **extra: object) -> Consumer:
         **{key.replace("_", "."): value for key, value in extra.items()},
     }
     fixed = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_committed"}
-    made = _build(Consumer, settings, ours, fixed)
-    assert isinstance(made, Consumer)
+    made = _build(_Refusable, settings, ours, fixed)
+    assert isinstance(made, _Refusable)
+    made.who, made.group = _who(settings), group
     return made
 
 
@@ -82,6 +128,10 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
     try:
         made.init_transactions(60)
     except KafkaException as exc:
+        if exc.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            raise Fatal(
+                f"{_who(settings)} may not WRITE transactional id {fixed['transactional.id']}; {GRANT}"
+            ) from None
         raise Transient(f"cannot start transactions: {exc.args[0].str()}") from None
     return made
 

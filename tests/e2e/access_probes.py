@@ -1,7 +1,7 @@
 """Calls by which one principal reaches for another's topics, groups, transactional ids and the cluster.
 
-Every call is made twice: by somebody who may not, and by whoever rightfully may. It returns when the broker did what was
-asked, and raises KafkaException with the broker's own code when it refused. No answer is neither: it is an error.
+Every call is made twice: by somebody who may not, and by whoever rightfully may. It returns when the broker did what
+was asked, and raises KafkaException with the broker's own code when it refused. No answer is neither: it is an error.
 """
 
 import asyncio
@@ -132,7 +132,7 @@ def _listen(consumer: Consumer) -> None:
     raise NoAnswer
 
 
-# ---- topics -----------------------------------------------------------------------------------------------------------
+# ---- topics ----------------------------------------------------------------------------------------------------------
 
 
 def _send(producer: Producer, topic: str) -> None:
@@ -297,7 +297,7 @@ def commit_on_topic(actor: Actor, topic: str) -> None:
     _commit(actor, actor.group, topic)
 
 
-# ---- groups -----------------------------------------------------------------------------------------------------------
+# ---- groups ----------------------------------------------------------------------------------------------------------
 
 
 def _commit(actor: Actor, group: str, topic: str) -> None:
@@ -355,7 +355,7 @@ def delete_group(actor: Actor, group: str) -> None:
     _only(actor.admin.delete_consumer_groups([group], request_timeout=ANSWER_S))
 
 
-# ---- transactional ids ------------------------------------------------------------------------------------------------
+# ---- transactional ids -----------------------------------------------------------------------------------------------
 
 
 def init_transactions(actor: Actor, transactional_id: str) -> None:
@@ -375,7 +375,7 @@ def aio_transaction(actor: Actor, transactional_id: str) -> None:
     _aio(work)
 
 
-# ---- the cluster ------------------------------------------------------------------------------------------------------
+# ---- the cluster -----------------------------------------------------------------------------------------------------
 
 
 def create_acl(actor: Actor, principal: str) -> None:
@@ -427,9 +427,8 @@ def alter_broker(actor: Actor, _: str) -> None:
     _only(actor.admin.incremental_alter_configs([resource], request_timeout=ANSWER_S))
 
 
-# ---- the table --------------------------------------------------------------------------------------------------------
+# ---- the table -------------------------------------------------------------------------------------------------------
 
-Who = str
 READING: tuple[Call, ...] = (
     fetch, fetch_in_group, aio_offsets, first_offset, last_offset, offset_by_time, metadata, metadata_of_all, describe,
     commit_on_topic,
@@ -450,13 +449,13 @@ class Probe:
 
     call: Call
     target: str
-    rightful: Who
+    rightful: str
 
     def __str__(self) -> str:
         return f"{self.call.__name__} {self.target}"
 
 
-def _all(calls: Sequence[Call], targets: Sequence[str], rightful: Who) -> list[Probe]:
+def _all(calls: Sequence[Call], targets: Sequence[str], rightful: str) -> list[Probe]:
     return [Probe(call, target, rightful) for target in targets for call in calls]
 
 

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from schemas.tenants import TenantsFile
 from schemas.topics import reply_topics_of
 from tests.e2e.secure_broker import ADMIN, SecureBroker
 
+SETTLE_S = 30.0
 TENANTS = ("acme", "globex", "default")
 SECRET = "hmac:" + "c2VjcmV0LW9mLWF0LWxlYXN0LTMyLWJ5dGVzLWxvbmc="
 REGISTRY = """
@@ -99,14 +102,15 @@ class World:
 
     def await_access(self, missing: set[Grant]) -> None:
         """Until the broker has exactly the table's grants, less `missing`."""
-        while {change.grant for change in access_admin.plan(self.admin)} != missing:
-            pass
+        deadline = time.monotonic() + SETTLE_S
+        while (left := {change.grant for change in access_admin.plan(self.admin)}) != missing:
+            assert time.monotonic() < deadline, f"access control lists did not settle: {left ^ missing}"
 
 
 @dataclass
 class RunningStage:
     name: str
-    process: children.subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes]
     log: Path
 
     def text(self) -> str:

@@ -1,17 +1,26 @@
 """On a broker with SASL_SSL, SCRAM and default-deny: stages work with their own grants only."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import certifi
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
 
+from ops import access, access_admin, topics_drift
+from ops.access import Grant
+from ops.access_admin import AccessChange
 from ops.bus import clients
-from ops.settings import Settings
+from ops.local.kafka import LocalKafka
+from ops.settings import PACKAGE_ROOT, Settings
 from ops.stages import STAGES
 from producers.client.signing import Signer
+from schemas.errors import Fatal
 from schemas.topics import JOBS_REQUESTED
 from tests.e2e import secure_world
 from tests.e2e.access_probes import Actor, Probe, probes
@@ -145,3 +154,111 @@ def test_no_tenant_reaches_what_is_anothers_or_the_stages(probed: World) -> None
         if said not in allowed_names or control:
             wrong.append(f"{probe}: acme {said or 'succeeded'}; {probe.rightful} {control or 'succeeded'}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("stage", ["moderate", "dispatch", "track", "reply"])
+def test_every_grant_that_is_missing_is_named_before_the_stage_starts(world: World, stage: str) -> None:
+    needed = access.stage_grants(STAGES[stage], world.prefix, world.tenants)
+    settings = world.stage_settings(stage)
+    assert access_admin.missing(settings, needed) == []
+    for grant in needed:
+        # DESCRIBE comes with READ and WRITE; about beginnings of names and transactional ids nobody can ask.
+        if grant.pattern == "literal" and grant.operation != "DESCRIBE":
+            with world.without(grant):
+                lacking = access_admin.missing(settings, needed)
+            # A topic that may not even be described gives no answer about anything else.
+            assert grant in lacking
+            assert {one.name for one in lacking} == {grant.name}
+
+
+def test_the_command_line_names_user_operation_and_resource(world: World) -> None:
+    topic = f"{world.prefix}.jobs.state.v1"
+    grants = [g for g in access.stage_grants(STAGES["track"], world.prefix) if g.name == topic]
+    command = [sys.executable, "-m", "ops", "topics", "acls", "check", "track"]
+    environment = secure_world.environment(world.stage_settings("track"))
+    with world.without(*(grant for grant in grants if grant.operation == "WRITE")):
+        lacking = subprocess.run(command, env=environment, cwd=PACKAGE_ROOT, capture_output=True, text=True)
+    granted = subprocess.run(command, env=environment, cwd=PACKAGE_ROOT, capture_output=True, text=True)
+    assert (lacking.returncode, granted.returncode) == (1, 0)
+    assert f"stage track: reelbus-track may not WRITE topic {topic};" in lacking.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "operation", "resource", "name"),
+    [
+        ("inspect", "READ", "topic", "chunks.rendered.v1"),
+        ("inspect", "READ", "group", "inspect"),
+        ("dispatch", "READ", "group", "dispatch-leader"),
+        ("dispatch", "READ", "topic", "dispatch.state.v1"),
+        ("track", "WRITE", "transactional-id", "track-"),
+        ("render", "WRITE", "topic", "workers.state.v1"),
+    ],
+)
+def test_a_running_stage_ends_with_a_sentence_when_a_grant_is_missing(
+    world: World, stage: str, operation: str, resource: str, name: str
+) -> None:
+    full = f"{world.prefix}.{name}"
+    needed = access.stage_grants(STAGES[stage], world.prefix)
+    (grant,) = [g for g in needed if (g.operation, g.resource, g.name) == (operation, resource, full)]
+    with world.without(grant), world.stage(stage) as running:
+        status = running.process.wait(FINISH_S)
+        last = running.text().strip().splitlines()[-1]
+    assert status > 0
+    assert full in last
+    assert f"may not {operation}" in last or "TOPIC_AUTHORIZATION_FAILED" in last
+
+
+def test_drift_shows_what_was_changed_by_hand_and_revoke_takes_grants_back(world: World) -> None:
+    acme, outsider = access.tenant_principal("acme"), "User:outsider"
+    theirs, events = world.reply_topic("globex"), f"{world.prefix}.jobs.events.v1"
+    by_hand = [
+        Grant(acme, "topic", theirs, "literal", "READ"),
+        Grant(outsider, "topic", f"{world.prefix}.", "prefixed", "READ"),
+        Grant(outsider, "topic", "elsewhere", "literal", "READ"),
+    ]
+    before = topics_drift.topics(world.admin)
+    assert (before, topics_drift.access(world.admin)) == ([], ([], ""))
+    access_admin.apply(world.admin, [AccessChange("grant", grant) for grant in by_hand])
+    configure(world, events, "message.timestamp.type", "LogAppendTime", AlterConfigOpType.SET)
+    try:
+        world.await_access(missing=set(by_hand[:2]))
+        drift, why_not = topics_drift.access(world.admin)
+        assert why_not == ""
+        assert [(d.kind, d.what) for d in drift] == [("extra-grant", acme), ("foreign-grant", outsider)]
+        assert [(d.kind, d.what) for d in topics_drift.topics(world.admin)] == [("extra-setting", events)]
+        access_admin.apply(world.admin, access_admin.plan(world.admin), revoke=True)
+        world.await_access(missing=set(by_hand[1:2]))
+    finally:
+        configure(world, events, "message.timestamp.type", "", AlterConfigOpType.DELETE)
+        access_admin.apply(world.admin, [AccessChange("revoke", grant) for grant in by_hand], revoke=True)
+        world.await_access(missing=set())
+
+
+def configure(world: World, topic: str, key: str, value: str, operation: AlterConfigOpType) -> None:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    source = ConfigSource.DYNAMIC_TOPIC_CONFIG
+    resource.add_incremental_config(ConfigEntry(key, value, source, incremental_operation=operation))
+    admin = clients.admin(world.admin)
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result()
+
+
+def test_who_may_not_see_the_lists_is_told_so(world: World) -> None:
+    """librdkafka answers such a question with an empty list, which would read as: everything is missing."""
+    operator = world.settings(f"{world.prefix}-ops")
+    with pytest.raises(Fatal, match="reelbus-ops may not see or change access control lists"):
+        access_admin.plan(operator)
+
+
+def test_a_cluster_without_an_authorizer_is_told_apart(broker: LocalKafka, bare_settings: Settings) -> None:
+    with pytest.raises(Fatal, match="keeps no access control lists"):
+        access_admin.plan(bare_settings.replace(bootstrap_servers=broker.bootstrap_servers))
+
+
+def test_a_wrong_password_or_authority_gets_nobody_in(world: World) -> None:
+    good = world.stage_settings("track")
+    for wrong in ({"sasl.password": "guess"}, {"ssl.ca.location": certifi.where()}, {"sasl.mechanism": "PLAIN"}):
+        admin = clients.admin(good.replace(kafka={**good.kafka, **wrong}))
+        with pytest.raises(KafkaException):
+            admin.list_topics(timeout=5)
+    assert clients.admin(good).list_topics(timeout=30).brokers
