@@ -6,7 +6,7 @@ import typer
 
 from ops.cli.output import data, data_json, paper
 
-BENCHES = {"overhead": "ops.bench.overhead:run", "mux": "ops.bench.mux:run"}
+BENCHES = {"overhead": "ops.bench.overhead:run", "mux": "ops.bench.mux:run", "ingest": "ops.bench.ingest:run"}
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""
 
 
