@@ -26,12 +26,16 @@ def load_rules(settings: Settings) -> Rules:
         compiled = policy.parse(Path(settings.policy).read_text())
     except (OSError, UnicodeDecodeError) as exc:
         raise Fatal(f"cannot read prompt policy {settings.policy}: {exc}") from None
-    offer = Offer(
+    return Rules(load_offer(settings), compiled, load_tenants(settings))
+
+
+def load_offer(settings: Settings) -> Offer:
+    """What this installation can do. Raises Fatal when a file is missing or wrong."""
+    return Offer(
         models=registry.load(settings.registry),
         limits=limits.load(settings.limits).jobs,
         webhooks=bool(settings.webhook_secret_file),
     )
-    return Rules(offer, compiled, load_tenants(settings))
 
 
 def load_tenants(settings: Settings) -> Tenants:

@@ -171,7 +171,7 @@ def _second_request(state: JobState, event: JobEvent) -> JobReply | None:
 
 
 def _asked_again(state: JobState, event: JobEvent) -> JobReply | None:
-    """The end of a job, told again to who sends the same request again: nothing is made twice, and nobody waits in vain.
+    """The end of a job, told again to who sends the same request again: nothing is made twice, nobody waits in vain.
 
     It has the id of the first telling, for those who had that.
     """
