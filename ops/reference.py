@@ -15,6 +15,7 @@ from msgspec import inspect
 from ops.schemas_admin import docs
 from ops.settings import PACKAGE_ROOT
 from ops.stages import READ_OUTSIDE, STAGES, WRITTEN_OUTSIDE
+from schemas import shapes
 from schemas.availability import BUILT, NOT_YET
 from schemas.events import (
     Cost,
@@ -36,7 +37,6 @@ from schemas.plan import Origin
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import HOUR_MS, LIVE_TOPICS, Topic
 from schemas.work import FrameVerdict
-from stream_processors.moderate import shapes
 
 FOLDER = PACKAGE_ROOT / "docs" / "reference"
 RESULTS = (

@@ -66,10 +66,7 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
     try:
         _check_key(record.key, request.job_id)
         _check_lane(request, lane)
-        _check_reply_topic(request, rules.tenants)
-        availability.check(request)
-        check(request, record.timestamp_ms, rules.offer)
-        _check_policy(request, rules.policy)
+        examine(request, record.timestamp_ms, rules)
     except JobRejected as refusal:
         return _reject(record, _answerable(request, lane, refusal, rules.offer), refusal, rules, key_id)
     mark, job = fingerprint(request), job_key(request.tenant, request.job_id)
@@ -88,6 +85,17 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
     )
     cleared = ClearedJob(job=job, request=request, fingerprint=mark, requested_at_ms=record.timestamp_ms, origin=origin)
     return Cleared(event, cleared)
+
+
+def examine(request: JobRequest, now_ms: int, rules: Rules) -> None:
+    """All that a request must meet besides who sends it and where. Raises JobRejected for the first thing at fault.
+
+    now_ms: timestamp of the request record
+    """
+    _check_reply_topic(request, rules.tenants)
+    availability.check(request)
+    check(request, now_ms, rules.offer)
+    _check_policy(request, rules.policy)
 
 
 def order(record: Incoming, tenants: Tenants) -> Command:

@@ -1,6 +1,5 @@
 """From the bytes of a request record to a request, or to the reason why not. Pure."""
 
-import difflib
 import json
 import math
 import re
@@ -9,19 +8,18 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from schemas import shapes
 from schemas.codec import MAX_RECORD_BYTES, format_of, unframed
 from schemas.errors import InvalidMessage, JobRejected
 from schemas.ids import JOB_ID_PATTERN, TENANT_PATTERN
 from schemas.request import TOPIC_PATTERN, JobRequest
-from stream_processors.moderate import shapes
+from schemas.shape_faults import refusal
 
 MAX_READABLE_BYTES = 1024 * 1024
 """Records above MAX_RECORD_BYTES are refused; up to this size they are still read, to name the job and the field."""
 RIGHT = "a job request is a JSON object, or Avro in Confluent's frame"
 
 _decoder = msgspec.json.Decoder(JobRequest)
-_MESSAGE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$(?P<path>.*)`)?$", re.DOTALL)
-_NAME = re.compile(r"^Object (?P<fault>contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def read(value: bytes) -> JobRequest:
         document = _loose(value)
         if document is None and value.strip() != b"null":
             raise _json_fault(RecursionError(), value, None) from None
-        raise _shape_fault(str(exc), document) from None
+        raise refusal(str(exc), document) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _json_fault(exc, value, _loose(value)) from None
     if len(value) > MAX_RECORD_BYTES:
@@ -108,35 +106,6 @@ def _loose(value: bytes) -> Any:
         return unframed("JobRequest", value) if format_of(value) == "avro" else json.loads(value.decode())
     except (ValueError, RecursionError, InvalidMessage):
         return None
-
-
-def _shape_fault(message: str, document: Any) -> JobRejected:
-    """msgspec's "Expected `float` > 0.0 - at `$.shots[0].duration_s`" as a sentence for the sender."""
-    parts = _MESSAGE.match(message)
-    assert parts is not None
-    path = shapes.path_of(parts["path"] or "")
-    if named := _NAME.match(parts["what"]):
-        return _name_fault(path, named["name"], named["fault"].startswith("contains"))
-    field, right = shapes.field_of(path), shapes.expected(path)
-    if not field:
-        return JobRejected("invalid_request", f"value: found {shapes.found((), document)}; a job request is an object")
-    if (parts["path"] or "").endswith("[...]"):
-        return JobRejected("invalid_request", f"{field}: an entry is not text; expected {right}", field)
-    found = shapes.found(path, shapes.value_at(document, path))
-    return JobRejected("invalid_request", f"{field}: found {found}; expected {right}", field)
-
-
-def _name_fault(path: shapes.Path, name: str, unknown: bool) -> JobRejected:
-    known = shapes.fields_at(path)
-    place = shapes.field_of(path) or "the request"
-    if not unknown:
-        field = shapes.field_of((*path, name))
-        return JobRejected("invalid_request", f"{field}: missing; expected {shapes.expected((*path, name))}", field)
-    shown = json.dumps(name[:40])
-    near = difflib.get_close_matches(name[:40], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    message = f"{place}: unknown field {shown}; {hint}"
-    return JobRejected("invalid_request", message, shapes.field_of((*path, shown[1:-1])))
 
 
 def _json_fault(error: Exception, value: bytes, document: Any) -> JobRejected:
