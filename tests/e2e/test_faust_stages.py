@@ -99,9 +99,12 @@ def until(ready: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
-def publish(settings: Settings, topic: Topic, records: list[tuple[bytes | None, bytes | None, list[Header]]]) -> None:
+Sent = tuple[bytes | None, bytes | None, list[Header]]
+
+
+def publish(settings: Settings, topic: Topic, records: list[Sent], codec: str = "none") -> None:
     """All on partition 0, so that each record stands behind the one before it."""
-    producer = clients.producer(settings, message_max_bytes=2_000_000)
+    producer = clients.producer(settings, message_max_bytes=2_000_000, compression_type=codec)
     for key, value, headers in records:
         producer.produce(topic.name(settings.prefix), key=key, value=value, headers=[*headers], partition=0)
     assert producer.flush(30) == 0
@@ -120,6 +123,7 @@ def jobs(records: list[Incoming]) -> set[str]:
     return {(record.key or b"").decode() for record in records}
 
 
+CODECS = ("gzip", "snappy", "lz4", "zstd")
 SHOTS = [{"prompt": "x", "duration_s": 1}]
 REFUSED: dict[str, tuple[bytes, str, str]] = {
     # name -> value, field of the reason, and what its sentence says
@@ -161,7 +165,7 @@ def test_every_bad_record_is_answered_and_the_next_one_is_processed(settings: Se
     ]  # fmt: skip
     # As large as the broker takes: with the headers of a dead letter it is too large, and is cut.
     largest = b"\xfe" * 1_048_400
-    bad: list[tuple[bytes | None, bytes | None, list[Header]]] = [
+    bad: list[Sent] = [
         *((name.encode(), value, hostile) for name, (value, _, _) in REFUSED.items()),
         (None, body("keyless"), hostile),
         (b"other", body("other-key"), hostile),
@@ -172,7 +176,9 @@ def test_every_bad_record_is_answered_and_the_next_one_is_processed(settings: Se
     source = JOBS_REQUESTED["standard"]
     with running(settings, *STAGES) as processes:
         publish(settings, source, mixed)
-        good = {f"default/good-{i}" for i in range(len(bad))}
+        for codec in CODECS:  # a client may compress as it likes; one that shrinks nothing sends as it is
+            publish(settings, source, [(codec.encode(), body(codec, metadata={"note": "x" * 1000}), ours)], codec)
+        good = {f"default/{name}" for name in (*(f"good-{i}" for i in range(len(bad))), *CODECS)}
         until(lambda: jobs(plans(settings)) == good, "all good jobs")
         assert [stop(process) for process in processes.values()] == [0, 0, 0]
 
