@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 ARGS ?=
 
-.PHONY: help setup demo test lint types bench model model-eval generated lock clean
+.PHONY: help setup demo test clients lint types bench model model-eval generated lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,6 +23,11 @@ test: setup ## run all tests on a real broker (ARGS="tests/core -k name" for som
 	@if command -v go >/dev/null; then $(BIN)/python -m ops.storage.local_s3; \
 	else echo "no go: tests on versitygw are left out" >&2; fi
 	@$(BIN)/python -m pytest $(ARGS)
+
+clients: setup ## run docs/examples in Java, Node, Go, kcat and Avro on the real pipeline (ARGS="--only go kcat" for some)
+	@if test -n "$$CI" && ! { command -v kcat && command -v jq; } >/dev/null; then \
+	apt-get -q update && apt-get -q install -y kcat jq; fi
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 lint: setup ## ruff and the rules of who may import whom
 	@$(BIN)/ruff check .

@@ -24,7 +24,7 @@ const wait = 120 * time.Second
 // reply holds the fields this program looks at; encoding/json leaves the others out.
 type reply struct {
 	Type, State string
-	Reason      struct{ Field, Message string }
+	Reason      struct{ Message string }
 	Result      struct {
 		Video struct {
 			File struct {
@@ -71,7 +71,7 @@ func main() {
 			try(json.Unmarshal(record.Value, &got))
 			switch got.Type {
 			case "rejected":
-				fail("rejected %s: %s", got.Reason.Field, got.Reason.Message)
+				fail("rejected: %s", got.Reason.Message) // it names the field at fault
 			case "finished":
 				fmt.Println(check(jobID, got))
 				return
@@ -108,6 +108,7 @@ func check(jobID string, got reply) string {
 		fail("%s ended %s: %s", jobID, got.State, got.Reason.Message)
 	}
 	file := got.Result.Video.File
+	// An s3://bucket/key is fetched with GetObject of the AWS SDK.
 	video := must(os.ReadFile(must(url.Parse(file.URI)).Path))
 	sum := fmt.Sprintf("%x", sha256.Sum256(video))
 	if sum != file.SHA256 || len(video) != file.SizeBytes {

@@ -12,9 +12,10 @@ if (duration === undefined) fail('usage: node main.mjs <bootstrap> <job_id> <dur
 const replies = `${prefix}.replies.default.v1`
 const connection = { clientId: 'reelbus-example', bootstrapBrokers: bootstrap.split(',') }
 
-// This client reads through a group: a fresh one, which commits nothing and starts at the end as it is now.
+// This client reads through a group: a fresh one, which commits nothing and starts at the end as it is now. A tenant may
+// use groups whose names begin with that of its reply topic.
 const isolationLevel = FetchIsolationLevels.READ_COMMITTED
-const reader = new Consumer({ ...connection, groupId: `reelbus-example-${randomUUID()}`, isolationLevel, deserializers: stringDeserializers })
+const reader = new Consumer({ ...connection, groupId: `${replies}-${randomUUID()}`, isolationLevel, deserializers: stringDeserializers })
 const ends = (await reader.listOffsets({ topics: [replies], isolationLevel })).get(replies)
 const offsets = ends.map((offset, partition) => ({ topic: replies, partition, offset }))
 const stream = await reader.consume({ topics: [replies], mode: MessagesStreamModes.MANUAL, offsets, autocommit: false })
@@ -40,7 +41,7 @@ setTimeout(() => fail(`no result for ${jobId} after ${WAIT_S} s`), WAIT_S * 1000
 for await (const { key, value } of stream) {
   if (key !== jobId || value === undefined || value === null) continue
   const reply = JSON.parse(value)
-  if (reply.type === 'rejected') fail(`rejected ${reply.reason?.field ?? ''}: ${reply.reason?.message ?? ''}`)
+  if (reply.type === 'rejected') fail(`rejected: ${reply.reason.message}`) // it names the field at fault
   if (reply.type === 'finished') {
     console.log(await check(reply))
     process.exit(0)
@@ -50,7 +51,7 @@ for await (const { key, value } of stream) {
 async function check (reply) {
   if (reply.state !== 'completed') fail(`${jobId} ended ${reply.state}: ${reply.reason?.message ?? 'no reason given'}`)
   const file = reply.result.video.file
-  const video = await readFile(new URL(file.uri))
+  const video = await readFile(new URL(file.uri)) // s3://bucket/key: GetObject of @aws-sdk/client-s3
   const sha256 = createHash('sha256').update(video).digest('hex')
   if (sha256 !== file.sha256 || video.length !== file.size_bytes) {
     fail(`${jobId}: the file is ${sha256}, ${video.length} bytes; the result says ${file.sha256}, ${file.size_bytes} bytes`)

@@ -1,9 +1,7 @@
 /*
- * One video over Kafka, from request to checked file, with kafka-clients and Jackson (JDK 17 or newer).
+ * One video over Kafka, from request to checked file, with kafka-clients and Jackson (JDK 17 or newer, Maven).
  *
- *     java -cp <jars> Main.java <bootstrap> <job_id> <duration_s> [<prefix>]
- *
- * <jars>: kafka-clients 4.3.1, slf4j-api 1.7.36 and jackson-databind 2.21.2 with its core and annotations.
+ *     mvn -q compile exec:java -Dexec.args="<bootstrap> <job_id> <duration_s> [<prefix>]"
  */
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -26,16 +24,15 @@ import org.apache.kafka.common.serialization.StringSerializer;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-public class Main {
+public class OneVideo {
     static final ObjectMapper JSON = new ObjectMapper();
 
     public static void main(String[] args) throws Exception {
-        if (args.length < 3) fail("usage: Main.java <bootstrap> <job_id> <duration_s> [<prefix>]");
+        if (args.length < 3) fail("usage: OneVideo <bootstrap> <job_id> <duration_s> [<prefix>]");
         System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "warn");
         String bootstrap = args[0], jobId = args[1], prefix = args.length > 3 ? args[3] : "reelbus";
         String replies = prefix + ".replies.default.v1";
-        Map<String, Object> reading = Map.of("bootstrap.servers", bootstrap,
-            "isolation.level", "read_committed", "enable.auto.commit", false);
+        Map<String, Object> reading = Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed");
         Map<String, Object> writing = Map.of("bootstrap.servers", bootstrap, "acks", "all", "enable.idempotence", true);
         try (var reader = new KafkaConsumer<>(reading, new StringDeserializer(), new StringDeserializer());
              var writer = new KafkaProducer<>(writing, new StringSerializer(), new StringSerializer())) {
@@ -50,9 +47,8 @@ public class Main {
                 for (var record : reader.poll(Duration.ofMillis(500))) {
                     if (!jobId.equals(record.key()) || record.value() == null) continue;
                     JsonNode reply = JSON.readTree(record.value());
-                    JsonNode reason = reply.path("reason");
                     switch (reply.path("type").asText()) {
-                        case "rejected" -> fail("rejected " + reason.path("field").asText() + ": " + reason.path("message").asText());
+                        case "rejected" -> fail("rejected: " + reply.at("/reason/message").asText()); // it names the field at fault
                         case "finished" -> { check(jobId, reply); return; }
                         default -> { } // accepted, started, and whatever a later version adds
                     }
@@ -80,6 +76,7 @@ public class Main {
         String state = reply.path("state").asText();
         if (!state.equals("completed")) fail(jobId + " ended " + state + ": " + reply.at("/reason/message").asText("no reason given"));
         JsonNode file = reply.at("/result/video/file");
+        // An s3://bucket/key is fetched with GetObject of the AWS SDK.
         byte[] video = Files.readAllBytes(Path.of(URI.create(file.path("uri").asText())));
         String sha256 = HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(video));
         if (!sha256.equals(file.path("sha256").asText()) || video.length != file.path("size_bytes").asLong())
