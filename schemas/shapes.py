@@ -94,7 +94,9 @@ def expected(path: Path) -> str:
             return _PATTERNS.get(kind.pattern, f"text that matches {kind.pattern}")
         return "text of " + _span(kind.min_length, kind.max_length, "characters")
     if isinstance(kind, inspect.LiteralType):
-        return "one of " + ", ".join(str(value) for value in kind.values)
+        return "one of " + ", ".join(str(value) or '""' for value in kind.values)
+    if isinstance(kind, inspect.BoolType):
+        return "true or false"
     if isinstance(kind, inspect.VarTupleType):
         return "a list of " + _span(kind.min_length, kind.max_length, "entries")
     if isinstance(kind, inspect.DictType):

@@ -148,6 +148,10 @@ MESSAGES = [
     (request(output=None), "output",
      "output: found null; expected an object with the fields width_px, height_px, fps, fit, container, codec, "
      "bitrate_kbps, quality"),
+    (request(subtitles={"burned_in": "yes"}), "subtitles.burned_in",
+     'subtitles.burned_in: found "yes"; expected true or false'),
+    (request(label={"profile": "eu", "position": "middle"}), "label.position",
+     'label.position: found "middle"; expected one of "", bottom-left, bottom-right, top-left, top-right'),
     (request(metadata={"a": 1}), "metadata",
      "metadata: an entry is not text; expected an object of at most 32 entries, each of them text"),
     (request(webhook={"url": "ftp://example.org"}), "webhook.url",
