@@ -45,7 +45,7 @@ def _type(hint: Any) -> Any:
     if origin is Annotated:
         return Annotated[(_type(parts[0]), *parts[1:])]
     if origin is tuple:
-        return tuple[tuple(_type(part) for part in parts)]
+        return origin[tuple(_type(part) for part in parts)]
     if origin in (Union, types.UnionType):
         return reduce(or_, map(_type, parts))
     if isinstance(hint, type) and issubclass(hint, Record):

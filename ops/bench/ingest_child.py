@@ -12,21 +12,24 @@ from confluent_kafka import KafkaError
 
 from ops.settings import Settings, load
 
+POLL_EVERY = 200
+
 
 def submit(settings: Settings, file: str, batch_id: str) -> tuple[int, float]:
     """Ours: what `reelbus batch submit` runs, from opening the file to the last acknowledgement."""
     from producers.batch.files import CheckpointFile, ErrorFile
-    from producers.batch.rows import Plan
+    from producers.batch.pair import Pair
+    from producers.batch.plan import Plan
     from producers.batch.sources import expand
     from producers.batch.submitting import Submission, begin
 
-    with tempfile.TemporaryDirectory() as folder:
-        plan, sources = Plan(batch_id=batch_id), expand([file], None)
-        checkpoint = begin(plan, sources, None, 1)
-        keep = CheckpointFile(Path(folder) / "checkpoint.json")
-        submission = Submission(
-            settings, plan, checkpoint, keep, ErrorFile(Path(folder) / "errors.jsonl", append=False)
-        )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CheckpointFile(Path(folder) / "checkpoint.json") as keep,
+    ):
+        plan, sources, pair = Plan(batch_id=batch_id), expand([file], None), Pair(settings)
+        checkpoint = begin(plan, sources, None, target=pair.target, now_ms=1)
+        submission = Submission(settings, plan, checkpoint, keep, ErrorFile(Path(folder) / "errors.jsonl"), pair)
         began_s = time.perf_counter()
         for _ in submission.run(sources):
             pass
@@ -36,7 +39,7 @@ def submit(settings: Settings, file: str, batch_id: str) -> tuple[int, float]:
 def bare(settings: Settings, file: str, batch_id: str) -> tuple[int, float]:
     """The peer: the same records, made beforehand, handed to a producer with the same settings."""
     from ops.bus import clients
-    from producers.batch.submitting import POLL_EVERY, PRODUCER
+    from producers.batch.pair import PRODUCER
 
     records, topic = _records(settings, file, batch_id)
     producer = clients.producer(settings, **PRODUCER)
@@ -85,18 +88,16 @@ def celery(settings: Settings, file: str, url: str, rows: str) -> tuple[int, flo
 
 
 def _records(settings: Settings, file: str, batch_id: str) -> tuple[list[tuple[str, bytes]], str]:
-    from producers.batch.rows import Plan, requests_of
-    from producers.batch.sources import Source, rows
-    from schemas.request import JobRequest
+    from producers.batch.plan import Plan
+    from producers.batch.rows import Maker
     from schemas.topics import JOBS_REQUESTED
 
-    plan, source = Plan(batch_id=batch_id), Source(file, "jsonl")
-    made: list[tuple[str, bytes]] = []
-    for number, raw in rows(source):
-        assert isinstance(raw, dict)
-        for _, request, value in requests_of(plan, file, number, raw, [{}], typed=True):
-            assert isinstance(request, JobRequest)
-            made.append((request.job_id, value))
+    maker, made = Maker(Plan(batch_id=batch_id), file), []
+    with Path(file).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            record = maker.quick(number, line)
+            assert record is not None
+            made.append(record[1:])
     return made, JOBS_REQUESTED["bulk"].name(settings.prefix)
 
 

@@ -1,21 +1,14 @@
-"""What became of a batch, from jobs.state and jobs.finished."""
+"""The result of a job as one flat row, and files of such rows."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ops.settings import Settings
-from producers.client.reader import TopicReader
 from schemas.events import JobFinished, JobState
 from schemas.lifecycle import TERMINAL
-from schemas.topics import JOBS_FINISHED, JOBS_STATE
 
-POLL_S = 0.25
-SLACK_S = 60.0
 PARQUET_ROWS = 5000
 
 
@@ -105,98 +98,6 @@ def row_of(job: JobState | JobFinished) -> ResultRow:
         finished_at_ms=job.timeline.finished_at_ms if ended else 0,
         metadata_json=msgspec.json.encode(job.metadata).decode(),
     )
-
-
-@dataclass(slots=True)
-class Summary:
-    """A batch in numbers, as far as the pipeline knows of it."""
-
-    batch_id: str
-    states: Counter[str]
-    device_s: float = 0.0
-    first_requested_at_ms: int = 0
-    last_updated_at_ms: int = 0
-
-    @property
-    def total(self) -> int:
-        """Jobs that were accepted or rejected so far."""
-        return self.states.total()
-
-    @property
-    def unfinished(self) -> int:
-        """Jobs that go on."""
-        return sum(count for state, count in self.states.items() if state not in TERMINAL)
-
-    @property
-    def status(self) -> str:
-        """in_progress or finished."""
-        return "in_progress" if self.unfinished else "finished"
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "batch_id": self.batch_id, "status": self.status, "total": self.total, "unfinished": self.unfinished,
-            "states": dict(self.states), "device_s": round(self.device_s, 3),
-            "first_requested_at_ms": self.first_requested_at_ms, "last_updated_at_ms": self.last_updated_at_ms,
-        }  # fmt: skip
-
-
-def summaries(states: Iterable[JobState]) -> dict[str, Summary]:
-    """Batches by id, in the order of their first request; jobs without a batch are left out. Pure."""
-    found: dict[str, Summary] = {}
-    for state in states:
-        if not state.batch_id:
-            continue
-        batch = found.setdefault(state.batch_id, Summary(state.batch_id, Counter()))
-        batch.states[state.state] += 1
-        batch.device_s += state.progress.device_s if state.progress else 0.0
-        first = batch.first_requested_at_ms or state.requested_at_ms
-        batch.first_requested_at_ms = min(first, state.requested_at_ms)
-        batch.last_updated_at_ms = max(batch.last_updated_at_ms, state.updated_at_ms)
-    return dict(sorted(found.items(), key=lambda item: item[1].first_requested_at_ms))
-
-
-def latest(settings: Settings, batch_id: str = "") -> dict[str, JobState]:
-    """Where every job stands now, or every job of one batch; by job key."""
-    found: dict[str, JobState] = {}
-    with TopicReader(settings, [JOBS_STATE]) as reader:
-        while not reader.caught_up:
-            for entry in reader.poll(POLL_S):
-                state = entry.record
-                if not isinstance(state, JobState) or (batch_id and state.batch_id != batch_id):
-                    continue
-                if state.job not in found or state.sequence > found[state.job].sequence:
-                    found[state.job] = state
-    return found
-
-
-class Finishing:
-    """Terminal records of one batch as they come, each job once."""
-
-    def __init__(self, settings: Settings, batch_id: str, since_ms: int, now_ms: int) -> None:
-        self._batch_id = batch_id
-        recent_s = max(0, now_ms - since_ms) / 1000 + SLACK_S
-        self._reader = TopicReader(settings, [JOBS_FINISHED], {JOBS_FINISHED.entity: recent_s})
-        self._seen: set[str] = set()
-
-    def __enter__(self) -> "Finishing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.__exit__()
-
-    @property
-    def count(self) -> int:
-        """Jobs that have ended so far."""
-        return len(self._seen)
-
-    def poll(self, timeout_s: float) -> Iterator[JobFinished]:
-        """Those that ended since."""
-        for entry in self._reader.poll(timeout_s):
-            done = entry.record
-            if isinstance(done, JobFinished) and done.batch_id == self._batch_id and done.job not in self._seen:
-                self._seen.add(done.job)
-                yield done
 
 
 def write(rows: Iterable[ResultRow], target: Path) -> int:

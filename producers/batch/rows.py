@@ -1,101 +1,161 @@
 """From one row of a file to the requests that it means. Pure."""
 
-import itertools
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from producers.batch import fields
+from producers.batch.plan import Plan, Raw, RowFault
 from schemas import availability
 from schemas.codec import MAX_RECORD_BYTES
-from schemas.errors import InvalidMessage, JobRejected
+from schemas.errors import JobRejected
 from schemas.ids import event_id
-from schemas.request import JobRequest
+from schemas.request import JobRequest, Lane
+from schemas.served import served_request
+from schemas.shape_faults import refusal
 
-SHOT_COLUMNS = frozenset(
-    ("prompt", "duration_s", "negative_prompt", "seed", "continuity", "style", "guidance", "steps")
-)
-"""Columns of a flat row that describe its one shot."""
-_PLACE = re.compile(r"\{([A-Za-z_][\w.]*)\}")
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_NAMED = re.compile(r"field `([^`]*)`")
+Row = bytes | Raw | RowFault
+"""A line of JSON as it stands, columns by name, or what is wrong with the row."""
+Made = tuple[int, JobRequest | RowFault, bytes]
+"""Cell of the matrix, the request or what is wrong with it, and the request's JSON."""
 _encoder = msgspec.json.Encoder()
-Raw = Mapping[str, Any]
+_decode_row = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_served = msgspec.json.Decoder(served_request()).decode
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class RowFault(Exception):
-    """What is wrong with one row. field: path in the request, "" when it is the row itself."""
+class Maker:
+    """Makes the jobs of one source. What is the same for all its rows is made once.
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How rows become requests; the same plan and rows give the same jobs with the same ids.
-
-    template: a request with {column} in its texts; None: the columns are the fields of the request
-    matrix:   column -> values; every row becomes one job per combination
-    defaults: dotted field -> value, for rows that do not have it
+    typed: values have types (JSON, Parquet), not only text (CSV)
     """
 
-    batch_id: str
-    tenant: str = "default"
-    template: Mapping[str, Any] | None = None
-    matrix: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(self, plan: Plan, source: str, *, typed: bool = True) -> None:
+        self._plan, self._typed = plan, typed
+        self.cells: Sequence[Raw] = plan.cells()
+        self._own = f"{plan.batch_id}.{event_id('source', source)[:8]}."
+        self._plain = plan.template is None and not plan.matrix and not plan.defaults
+        start = msgspec.json.encode({"tenant": plan.tenant, "batch_id": plan.batch_id})
+        self._before, self._after = start[:-1] + b',"job_id":"' + self._own.encode(), b'",'
 
-    def cells(self) -> list[dict[str, Any]]:
-        """Every combination of the matrix, in a fixed order; one empty one without a matrix."""
-        return [dict(zip(self.matrix, values, strict=True)) for values in itertools.product(*self.matrix.values())]
+    def quick(self, number: int, line: bytes) -> tuple[Lane, str, bytes] | None:
+        """Lane, job id and bytes of a line that is a whole request and needs nothing but its names put in front; None
+        for every other line, and for every wrong one. Checked like the others, in one decoding.
+        """
+        if not self._plain or line[:1] != b"{" or line[-1:] != b"\n":
+            return None
+        value = b"%b%d%b%b" % (self._before, number, self._after, line[1:-1])
+        try:
+            request: Any = _decode_served(value)
+        except _NOT_JSON:
+            return None
+        job_id = f"{self._own}{number}"
+        # A name that the line gives itself came later, and won.
+        ours = request.job_id == job_id and request.batch_id == self._plan.batch_id
+        if not ours or request.tenant != self._plan.tenant or len(value) > MAX_RECORD_BYTES:
+            return None
+        return request.lane, job_id, value
 
-    def fingerprint(self) -> str:
-        """Names the plan: a batch is not resumed with another one."""
-        parts = [self.tenant, self.template, {k: list(v) for k, v in self.matrix.items()}, dict(self.defaults)]
-        return event_id("batch-plan", json.dumps(parts, sort_keys=True, default=str))
+    def jobs(self, number: int, row: Row) -> Iterator[Made]:
+        """All jobs of a row, or what is wrong with them; nothing for a blank line."""
+        columns = parsed(row) if isinstance(row, bytes) else row
+        if isinstance(columns, RowFault):
+            yield 0, columns, b""
+            return
+        for cell, values in enumerate(self.cells if columns is not None else ()):
+            assert columns is not None
+            try:
+                plain = plain_of(self._plan, columns, values)
+                _name(self._plan, plain, columns, f"{self._own}{number}", cell)
+                request, value = _checked(plain, self._typed)
+            except RowFault as fault:
+                yield cell, fault, b""
+            else:
+                yield cell, request, value
 
 
-def replace_id(plan: Plan, batch_id: str) -> Plan:
-    """The plan under a batch id."""
-    return replace(plan, batch_id=batch_id)
+def parsed(line: bytes) -> Raw | RowFault | None:
+    """The columns of a line of JSON; None for a blank line."""
+    bare = line.strip()
+    if not bare:
+        return None
+    try:
+        return _decode_row(bare)
+    except msgspec.ValidationError as exc:
+        return RowFault("", f"the row is not a JSON object: {exc}")
+    except _NOT_JSON as exc:
+        return RowFault("", f"the row is not JSON: {str(exc).removeprefix('JSON is malformed: ')}")
 
 
-def job_id_of(plan: Plan, source: str, number: int, cell: int, raw: Raw) -> str:
-    """Id of the job of one row and cell: its own `job_id` or `custom_id`, else made from batch, source and row number.
-
-    The same row has the same id however often it is sent.
-    """
-    own = raw.get("job_id") or raw.get("custom_id")
-    base = str(own) if own else f"{plan.batch_id}.{event_id('source', source)[:8]}.{number}"
-    return f"{base}.{cell}" if plan.matrix else base
-
-
-def request_of(plan: Plan, raw: Raw, job_id: str, cell: Raw, *, typed: bool) -> tuple[JobRequest, bytes]:
-    """The request of one row and cell, and its JSON. typed: values have types (JSON, Parquet), not only text (CSV).
-
-    Raises RowFault.
-    """
+def plain_of(plan: Plan, raw: Raw, cell: Raw) -> dict[str, Any]:
+    """The request of one row and cell as plain data, before names are put in and before it is checked."""
     columns = {**raw, **cell} if cell else raw
     if plan.template is not None:
-        plain = _filled(plan.template, columns)
-    elif "body" in columns and "custom_id" in columns:
-        plain = _of_openai(columns)
-    elif "shots" in columns and not any("." in name for name in columns):
-        plain = dict(columns)
+        plain: dict[str, Any] = fields.filled(plan.template, columns)
+        if isinstance(given := plain.get(fields.METADATA), Mapping):
+            plain[fields.METADATA] = {name: fields.text(value) for name, value in given.items()}
+    elif "body" in raw and "custom_id" in raw:
+        plain = _of_openai(raw, cell)
     else:
         plain = _of_columns(columns)
     for name, value in plan.defaults.items():
-        _put(plain, name, value, only_missing=True)
-    plain.pop("custom_id", None)
-    plain["job_id"], plain["batch_id"] = job_id, plan.batch_id
-    if plain.setdefault("tenant", plan.tenant) != plan.tenant:
-        raise RowFault("tenant", f'tenant: found "{plain["tenant"]}"; this batch is of tenant {plan.tenant}')
-    return _checked(plain, typed)
+        fields.put(plain, name, value, only_missing=True)
+    return plain
+
+
+def _of_columns(columns: Raw) -> dict[str, Any]:
+    whole = "shots" in columns and not any("." in name or name in fields.SHOT_COLUMNS for name in columns)
+    return dict(columns) if whole else fields.nested(columns)
+
+
+def _of_openai(raw: Raw, cell: Raw) -> dict[str, Any]:
+    """A line of OpenAI's Batch format: {"custom_id", "method", "url", "body"}; the body is a request or a flat row.
+
+    Of the video endpoint's own words, `seconds` is duration_s and `size` "1280x720" is output.width_px and height_px.
+    """
+    if extra := sorted(raw.keys() - fields.BATCH_COLUMNS):
+        raise RowFault(extra[0], f"{extra[0]}: not a field of a batch line; known are custom_id, method, url, body")
+    if raw.get("method", "POST") != "POST" or raw.get("url", "/v1/videos") != "/v1/videos":
+        raise RowFault("url", "url: only POST /v1/videos can be served")
+    body = raw["body"]
+    if not isinstance(body, Mapping):
+        raise RowFault("body", "body: expected an object")
+    words = {**body, **cell}
+    if "seconds" in words:
+        words["duration_s"] = _seconds(words.pop("seconds"))
+    if "size" in words:
+        width, by, height = str(words.pop("size")).partition("x")
+        if not (by and width.isdecimal() and height.isdecimal()):
+            raise RowFault("size", "size: expected WIDTHxHEIGHT, e.g. 1280x720")
+        words |= {"output.width_px": int(width), "output.height_px": int(height)}
+    return _of_columns(words)
+
+
+def _seconds(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise RowFault("seconds", "seconds: expected a number") from None
+
+
+def _name(plan: Plan, plain: dict[str, Any], raw: Raw, made: str, cell: int) -> None:
+    """Put in tenant, batch and job id. A row's own id is its `job_id` or `custom_id`; the same row always has the same.
+
+    made: the id where it has none
+    """
+    custom = plain.pop("custom_id", None) or raw.get("custom_id")
+    own = plain.get("job_id") or (plan.template is not None and raw.get("job_id")) or custom
+    if custom and own and custom != own and plan.template is None:
+        raise RowFault("custom_id", "custom_id: the row has a job_id too, which is another; give one")
+    job_id = made if own in (None, "", False) else str(own) if isinstance(own, str | int) else own
+    plain["job_id"] = f"{job_id}.{cell}" if plan.matrix and isinstance(job_id, str) else job_id
+    for name, right in (("tenant", plan.tenant), ("batch_id", plan.batch_id)):
+        if plain.setdefault(name, right) != right:
+            raise RowFault(
+                name,
+                f"{name}: found {fields.text(plain[name])[:80]}; this is batch {plan.batch_id} of tenant {plan.tenant}",
+            )
 
 
 def _checked(plain: dict[str, Any], typed: bool) -> tuple[JobRequest, bytes]:
@@ -103,120 +163,11 @@ def _checked(plain: dict[str, Any], typed: bool) -> tuple[JobRequest, bytes]:
         request = msgspec.convert(plain, JobRequest, strict=typed)
         availability.check(request)
     except msgspec.ValidationError as exc:
-        raise _shape_fault(str(exc)) from None
+        fault = refusal(str(exc), plain)
+        raise RowFault(fault.field, fault.message) from None
     except JobRejected as exc:
         raise RowFault(exc.field, exc.message) from None
     value = _encoder.encode(request)
     if len(value) > MAX_RECORD_BYTES:
         raise RowFault("", f"the request has {len(value)} bytes; the limit is {MAX_RECORD_BYTES}")
     return request, value
-
-
-def _shape_fault(message: str) -> RowFault:
-    parts = _PATH.match(message)
-    assert parts is not None
-    path, what = parts["path"] or "", parts["what"]
-    if named := _NAMED.search(what):
-        path = f"{path}.{named[1]}".lstrip(".")
-    return RowFault(path, f"{path}: {what}" if path else what)
-
-
-def _of_columns(columns: Raw) -> dict[str, Any]:
-    """A flat row: dotted names are nested, the columns of a shot make the one shot."""
-    plain: dict[str, Any] = {}
-    shot: dict[str, Any] = {}
-    for name, value in columns.items():
-        if name in SHOT_COLUMNS:
-            shot[name] = value
-        else:
-            _put(plain, name, value)
-    if shot:
-        if "shots" in plain:
-            raise RowFault("shots", f"shots: the row has shots and the column {min(shot)} of a single shot; give one")
-        plain["shots"] = [shot]
-    return plain
-
-
-def _of_openai(columns: Raw) -> dict[str, Any]:
-    """A line of OpenAI's Batch format: {"custom_id", "method", "url", "body"}; the body is a request or a flat row.
-
-    Of the video endpoint's own words, `seconds` is duration_s and `size` "1280x720" is output.width_px and height_px.
-    """
-    if extra := sorted(columns.keys() - {"custom_id", "method", "url", "body"}):
-        raise RowFault(extra[0], f"{extra[0]}: not a field of a batch line; known are custom_id, method, url, body")
-    if columns.get("method", "POST") != "POST" or columns.get("url", "/v1/videos") != "/v1/videos":
-        raise RowFault("url", "url: only POST /v1/videos can be served")
-    body = columns["body"]
-    if not isinstance(body, Mapping):
-        raise RowFault("body", "body: expected an object")
-    words = dict(body)
-    if "seconds" in words:
-        words["duration_s"] = _number(words.pop("seconds"))
-    if "size" in words:
-        width, by, height = str(words.pop("size")).partition("x")
-        if not (by and width.isdecimal() and height.isdecimal()):
-            raise RowFault("size", "size: expected WIDTHxHEIGHT, e.g. 1280x720")
-        words |= {"output.width_px": int(width), "output.height_px": int(height)}
-    return dict(words) if "shots" in words else _of_columns(words)
-
-
-def _number(value: Any) -> Any:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise RowFault("seconds", "seconds: expected a number") from None
-
-
-def _put(plain: dict[str, Any], name: str, value: Any, *, only_missing: bool = False) -> None:
-    """Set a dotted field; `shots.duration_s` of defaults goes to every shot."""
-    *parents, last = name.split(".")
-    here: Any = plain
-    if parents == ["shots"]:
-        for shot in plain.get("shots", ()):
-            if isinstance(shot, dict):
-                shot.setdefault(last, value)
-        return
-    for parent in parents:
-        here = here.setdefault(parent, {})
-        if not isinstance(here, dict):
-            raise RowFault(name, f"{name}: {parent} is no object")
-    if not only_missing and last in here:
-        raise RowFault(name, f"{name}: given twice")
-    if only_missing:
-        here.setdefault(last, value)
-    else:
-        here[last] = value
-
-
-def _filled(template: Any, columns: Raw) -> Any:
-    """The template with columns in the places of {column}. A text that is one place keeps the column's type."""
-    if isinstance(template, Mapping):
-        return {name: _filled(value, columns) for name, value in template.items()}
-    if isinstance(template, list | tuple):
-        return [_filled(value, columns) for value in template]
-    if not isinstance(template, str):
-        return template
-    if (whole := _PLACE.fullmatch(template)) is not None:
-        return _column(columns, whole[1])
-    return _PLACE.sub(lambda found: str(_column(columns, found[1])), template)
-
-
-def _column(columns: Raw, name: str) -> Any:
-    if name not in columns:
-        raise RowFault(name, f"{name}: the template wants this column, and the row has not got it")
-    return columns[name]
-
-
-def requests_of(
-    plan: Plan, source: str, number: int, raw: Raw, cells: Sequence[Raw], *, typed: bool
-) -> Iterator[tuple[int, JobRequest | RowFault, bytes]]:
-    """All jobs of one row: cell, request and its JSON, or what is wrong with it."""
-    for cell, values in enumerate(cells):
-        try:
-            request, value = request_of(plan, raw, job_id_of(plan, source, number, cell, raw), values, typed=typed)
-        except RowFault as fault:
-            yield cell, fault, b""
-        except InvalidMessage as exc:
-            yield cell, RowFault("", str(exc)), b""
-        else:
-            yield cell, request, value

@@ -1,43 +1,44 @@
-"""Sends a batch: as fast as the broker takes it, or slower on purpose, and never the same unit twice on purpose.
+"""Sends a batch: as fast as the broker takes it, or slower on purpose, and never a finished unit again.
 
-A unit counts as done only when the broker has acknowledged it (all replicas), or when its row is in the error file.
-What was on its way when a run was killed is sent again with the same id and the same bytes, which is the same job to
-the pipeline.
+A unit is done when the broker has acknowledged its job (all replicas), or when its row is in the error file. What was
+on its way when a run was killed is sent again with the same id and the same bytes, which is the same job to the
+pipeline.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
-from confluent_kafka import KafkaError, Producer
-
-from ops.bus import clients
 from ops.settings import Settings
+from producers.batch.fields import check_columns
 from producers.batch.files import CheckpointFile, ErrorFile
-from producers.batch.progress import Checkpoint, SourceState
-from producers.batch.rows import Plan, RowFault, requests_of
-from producers.batch.sources import Position, Source, rows
-from producers.client.reader import partitions_of
+from producers.batch.pace import Pace
+from producers.batch.pair import Pair
+from producers.batch.plan import Plan, RowFault
+from producers.batch.progress import Block, Checkpoint, Mark, SourceState
+from producers.batch.reading import Reading
+from producers.batch.rows import Maker, Row
+from producers.batch.sources import Source
 from producers.client.signing import Signer
-from schemas.errors import Fatal, Transient
-from schemas.request import LANES, JobRequest
+from schemas.errors import Fatal
+from schemas.request import LANES, Lane
 from schemas.topics import JOBS_REQUESTED
 
-PRODUCER = {
-    "linger_ms": 20, "compression_type": "lz4", "queue_buffering_max_messages": 50_000,
-    "queue_buffering_max_kbytes": 65_536, "batch_num_messages": 10_000, "delivery_timeout_ms": 120_000,
-}  # fmt: skip
-"""Throughput first; the bounded queue is what keeps memory flat."""
-POLL_EVERY = 200
-FULL_WAIT_S = 0.05
-FLUSH_S = 130.0
+BLOCK_JOBS = 10_000
+BLOCK_S = 1.0
+LOOK_ROWS = 256
+"""Rows between two looks at the clock."""
+MOST_WAIT_S, HELD_WAIT_S = 0.2, 0.05
+LAST_S = 10.0
+"""How long a run that is stopped waits for what is on its way."""
 
 
 class Submission:
     """One run of a batch. `run` may be called once; another run, of another process, goes on where this one ended.
 
-    rate:  jobs per second at most; None: as fast as the broker takes them
-    gate:  called now and then with the number of jobs sent so far; returns when more may be sent
+    rate:   jobs per second at most; None: as fast as the broker takes them
+    held:   asked before every job; True while no more may be sent
+    on_job: told the id of every job, in this run or an earlier one; None saves reading again what is done
     """
 
     def __init__(
@@ -47,138 +48,165 @@ class Submission:
         checkpoint: Checkpoint,
         keep: CheckpointFile,
         errors: ErrorFile,
+        pair: Pair,
         *,
         signer: Signer | None = None,
         rate: float | None = None,
-        gate: Callable[[int], None] = lambda sent: None,
+        held: Callable[[], bool] | None = None,
+        on_job: Callable[[str], None] | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self._settings, self._plan, self._keep, self._errors = settings, plan, keep, errors
-        self._signer, self._rate, self._gate = signer, rate, gate
-        self._cells = plan.cells()
+        self._settings, self._plan, self._keep, self._errors, self._pair = settings, plan, keep, errors, pair
+        self._signer, self._held, self._on_job = signer, held, on_job
+        self._pace = Pace(rate, time.monotonic()) if rate else None
+        self._slow = bool(rate or held or on_job or signer)
         self._topics = {lane: JOBS_REQUESTED[lane].name(settings.prefix) for lane in LANES}
-        self._failure: KafkaError | None = None
-        self._handed = 0
+        self._open, self._on_its_way = Block(checkpoint), Block(checkpoint)
         self._began_s = time.monotonic()
-        self._producer: Producer = clients.producer(settings, **PRODUCER)
-        partitions_of(self._producer, settings, list(JOBS_REQUESTED.values()))
+        self._mark = Mark(0)
 
-    def run(self, sources: list[Source]) -> Iterator[int]:
-        """Send what is not done of all sources; yields now and then how many bytes of them are read, about.
+    def run(self, sources: list[Source]) -> Generator[int, None, None]:
+        """Send what is not done of all sources; yields several times a second how many bytes of them are read, about.
 
         However it ends, what was acknowledged is in the checkpoint. Raises Transient when the broker refuses a record.
         """
         try:
-            before = 0
+            before = so_far = 0
             for source in sources:
                 state = self.checkpoint.sources[source.name]
-                if not state.complete:
-                    position = Position()
-                    for _ in self._send_source(source, state, position):
-                        yield before + position.bytes_read()
-                    self._drain()
-                    state.complete = True
+                if not state.complete or self._on_job is not None:
+                    for read_bytes in self._send_source(source, state):
+                        so_far = max(so_far, before + read_bytes)
+                        yield so_far
                 before += source.size_bytes
-                yield before
+            self._turn()
+            self._turn()
+            yield before
         finally:
-            self._producer.flush(FLUSH_S)
-            self._save(now=True)
-            self._errors.close()
-        self._raise_failure()
+            self._stop()
 
-    def _send_source(self, source: Source, state: SourceState, position: Position) -> Iterator[None]:
-        cells = len(self._cells)
-        seen = 0
-        for number, raw in rows(source, state.low // cells, self._settings.s3_endpoint_url, position):
-            first = (number - 1) * cells
-            if raw is None:
-                for unit in range(first, first + cells):
-                    state.mark(unit)
-            elif isinstance(raw, RowFault):
-                self._refuse(source, state, number, 0, raw, first)
-                for unit in range(first + 1, first + cells):
-                    state.mark(unit)
-            else:
-                made = requests_of(self._plan, source.name, number, raw, self._cells, typed=source.typed)
-                for cell, request, value in made:
-                    unit = first + cell
-                    if state.done(unit):
-                        continue
-                    if isinstance(request, RowFault):
-                        self._refuse(source, state, number, cell, request, unit)
-                    else:
-                        self._produce(state, unit, request, value)
-            seen += 1
-            if seen % POLL_EVERY == 0:
-                self._serve()
-                yield
+    def _send_source(self, source: Source, state: SourceState) -> Iterator[int]:
+        maker = Maker(self._plan, source.name, typed=source.typed)
+        cells, done = len(maker.cells), state.low
+        number = skip = 0 if self._on_job is not None else done // cells
+        every = LOOK_ROWS if source.size_bytes else 1  # a pipe may have nothing more for hours
+        self._mark = self._open.mark(source.name, done)
+        with Reading(source, self._settings.s3_endpoint_url, partial(check_columns, self._plan, source.name)) as read:
+            for number, row in read.rows(skip):
+                plain = maker.quick(number, row) if isinstance(row, bytes) else None
+                if plain is None:
+                    yield from self._send_row(maker, source.name, number, row, done)
+                elif self._slow:
+                    yield from self._send_slowly(source.name, number - 1, done, *plain)
+                else:
+                    lane, job_id, value = plain
+                    self._pair.produce(self._topics[lane], value, job_id)
+                    mark = self._mark
+                    mark.sent += 1
+                    mark.low = number
+                if number % every == 0:
+                    self._look(source.name)
+                    yield read.bytes_read
+            self._mark.units = number * cells
 
-    def _refuse(self, source: Source, state: SourceState, number: int, cell: int, fault: RowFault, unit: int) -> None:
-        if not state.done(unit):
-            self._errors.add(source.name, number, cell, fault)
-            state.refused += 1
-            state.mark(unit)
+    def _send_row(self, maker: Maker, source: str, number: int, row: Row, done: int) -> Iterator[int]:
+        """A row that is not a plain request: blank, wrong, or to be filled in; perhaps several jobs."""
+        cells = len(maker.cells)
+        first = (number - 1) * cells
+        for cell, request, value in maker.jobs(number, row):
+            unit = first + cell
+            if not isinstance(request, RowFault):
+                yield from self._send_slowly(source, unit, done, request.lane, request.job_id, value)
+            elif unit >= done:
+                self._errors.add(source, number, cell, request)
+                self._mark.refused += 1
+                self._mark.low = unit + 1
+            if cell % LOOK_ROWS == LOOK_ROWS - 1:
+                self._look(source)
+        self._mark.low = max(self._mark.low, first + cells)
 
-    def _produce(self, state: SourceState, unit: int, request: JobRequest, value: bytes) -> None:
-        topic, key = self._topics[request.lane], request.job_id
-        headers: list[tuple[str, str | bytes | None]] = []
-        if self._signer is not None:
-            headers.append(self._signer.sign(topic, request.tenant, key, value))
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value, key, on_delivery=partial(self._delivered, state, unit), headers=headers or None
-                )
-            except BufferError:
-                self._producer.poll(FULL_WAIT_S)
-                self._raise_failure()
-            else:
-                self._handed += 1
-                return
+    def _send_slowly(self, source: str, unit: int, done: int, lane: Lane, job_id: str, value: bytes) -> Iterator[int]:
+        if self._on_job is not None:
+            self._on_job(job_id)
+        if unit < done:
+            return
+        while self._has_to_wait():
+            self._look(source)
+            yield -1
+        topic = self._topics[lane]
+        signed = [self._signer.sign(topic, self._plan.tenant, job_id, value)] if self._signer else None
+        self._pair.produce(topic, value, job_id, signed)
+        self._mark.sent += 1
+        self._mark.low = unit + 1
 
-    def _delivered(self, state: SourceState, unit: int, error: KafkaError | None, message: object) -> None:
-        if error is None:
-            state.sent += 1
-            state.mark(unit)
-        else:
-            self._failure = error
+    def _has_to_wait(self) -> bool:
+        now_s = time.monotonic()
+        wait_s = self._pace.wait_s(now_s) if self._pace else 0.0
+        if self._held is not None and self._held():
+            wait_s = max(wait_s, HELD_WAIT_S)
+        if wait_s:
+            self._pair.wait(min(wait_s, MOST_WAIT_S))
+            return True
+        if self._pace:
+            self._pace.gone(now_s)
+        return False
 
-    def _serve(self) -> None:
-        self._producer.poll(0)
-        if self._rate is not None:
-            while (ahead_s := self._handed / self._rate - (time.monotonic() - self._began_s)) > 0:
-                self._producer.poll(min(ahead_s, 0.2))
-        self._gate(self.checkpoint.sent)
+    def _look(self, source: str) -> None:
+        if self._open.jobs >= BLOCK_JOBS or time.monotonic() - self._began_s >= BLOCK_S:
+            low = self._mark.low
+            self._turn()
+            self._mark = self._open.mark(source, low)
+
+    def _turn(self) -> None:
+        """Begin a block. The one before this one is acknowledged then, and counts."""
+        self._open.errors_bytes = self._errors.length_bytes
+        self._pair.turn()
+        self._on_its_way.settle()
+        self._on_its_way, self._open = self._open, Block(self.checkpoint)
+        self._began_s = time.monotonic()
+        if self._keep.due:
+            self._save()
+
+    def _stop(self) -> None:
+        if self._pair.give_up(LAST_S):
+            self._open.errors_bytes = self._errors.length_bytes
+            self._on_its_way.settle()
+            self._open.settle()
         self._save()
-        self._raise_failure()
+        self._errors.close()
 
-    def _save(self, *, now: bool = False) -> None:
+    def _save(self) -> None:
         self._errors.flush()
-        self._keep.keep(self.checkpoint, now=now)
-
-    def _drain(self) -> None:
-        if self._producer.flush(FLUSH_S):
-            raise Transient(f"{self._producer.flush(0)} jobs were not acknowledged; run the same command again")
-        self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise Transient(f"the broker did not take a job: {self._failure.str()}; run the same command again")
+        self._keep.keep(self.checkpoint)
 
 
-def begin(plan: Plan, sources: list[Source], known: Checkpoint | None, now_ms: int) -> Checkpoint:
-    """The checkpoint to go on from. Raises Fatal when the batch is known with other rows or another plan. Pure."""
+def begin(
+    plan: Plan, sources: list[Source], known: Checkpoint | None, *, target: str, now_ms: int, unchanged: bool = False
+) -> Checkpoint:
+    """The checkpoint to go on from. Raises Fatal when the batch is known with other rows, another plan or another
+    target. Pure.
+
+    unchanged: the caller says that sources which look changed have the rows that they had
+    """
     if known is None:
         return Checkpoint(
-            batch_id=plan.batch_id, tenant=plan.tenant, plan=plan.fingerprint(), started_at_ms=now_ms,
-            sources={source.name: SourceState() for source in sources},
+            batch_id=plan.batch_id, tenant=plan.tenant, plan=plan.fingerprint(), target=target, started_at_ms=now_ms,
+            sources={source.name: SourceState(source.version) for source in sources},
         )  # fmt: skip
+    other = "give this one another --batch-id"
     if (known.plan, known.tenant) != (plan.fingerprint(), plan.tenant):
-        what = "with another template, matrix, default or tenant"
-        raise Fatal(f"batch {plan.batch_id} was begun {what}; give this one another --batch-id")
+        raise Fatal(f"batch {plan.batch_id} was begun with another template, matrix, default or tenant; {other}")
+    if known.target != target:
+        raise Fatal(f"batch {plan.batch_id} was sent to another cluster or prefix, {known.target}; {other}")
     names = {source.name for source in sources}
     if missing := sorted(known.sources.keys() - names):
         raise Fatal(f"batch {plan.batch_id} was begun with {missing[0]}, which is not among the inputs now")
     if new := sorted(names - known.sources.keys()):
-        raise Fatal(f"batch {plan.batch_id} was begun without {new[0]}; give this one another --batch-id")
+        raise Fatal(f"batch {plan.batch_id} was begun without {new[0]}; {other}")
+    for source in sources:
+        state = known.sources[source.name]
+        if state.version != source.version and not unchanged:
+            what = f"{source.name} has changed since batch {plan.batch_id} was begun"
+            raise Fatal(f"{what}; {other}, or say --unchanged if the rows that were sent are still the same")
+        state.version = source.version
     return known

@@ -142,7 +142,7 @@ class Client:
         """The reader of the reply topic, opened at first use."""
         with self._opening:
             if self._mailbox is None:
-                self._mailbox = Mailbox(self.settings, self.reply_topic, self._lookback_s)
+                self._mailbox = Mailbox(self.settings, self.tenant, self.reply_topic, self._lookback_s)
             return self._mailbox
 
     def submit(

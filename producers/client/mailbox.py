@@ -8,7 +8,7 @@ from producers.client.inbox import Inbox
 from producers.client.reader import TopicReader
 from schemas.errors import PipelineError, Transient
 from schemas.events import JobReply
-from schemas.topics import CallersTopic
+from schemas.topics import CallersTopic, reply_topics_of
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,12 @@ class Mailbox:
     Raises Transient when the topic does not exist or no broker answers.
     """
 
-    def __init__(self, settings: Settings, reply_topic: str, lookback_s: float) -> None:
+    def __init__(self, settings: Settings, tenant: str, reply_topic: str, lookback_s: float) -> None:
         self.inbox = Inbox()
         self._settings = settings
         self._topic = CallersTopic(reply_topic)
-        self._reader = TopicReader(settings, [self._topic], {self._topic.entity: lookback_s})
+        self._groups = reply_topics_of(tenant, settings.prefix)
+        self._reader = TopicReader(settings, [self._topic], {self._topic.entity: lookback_s}, self._groups)
         self._caught_up = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reelbus-replies-{reply_topic}", daemon=True)
@@ -60,7 +61,7 @@ class Mailbox:
         """Make sure that what was said of a job before `lookback_s` is in the inbox, if nothing was said since."""
         if self.inbox.known(job_id):
             return
-        with TopicReader(self._settings, [self._topic]) as reader:
+        with TopicReader(self._settings, [self._topic], groups=self._groups) as reader:
             while not reader.caught_up:
                 for entry in reader.poll(POLL_S):
                     if isinstance(entry.record, JobReply) and entry.record.job_id == job_id:

@@ -59,11 +59,12 @@ class Operator:
         tenant, _, job_id = key_of(job).partition("/")
         self._sender.order(JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason))
 
-    def cancel_many(self, jobs: Iterable[str], reason: str = "") -> None:
-        """The same for many, acknowledged together."""
-        for job in jobs:
-            tenant, _, job_id = key_of(job).partition("/")
-            self._sender.order(JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason))
+    def cancel_many(self, jobs: Iterable[str], reason: str = "") -> int:
+        """The same for many, acknowledged together. Returns how many."""
+        parts = (key_of(job).partition("/") for job in jobs)
+        return self._sender.orders(
+            JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason) for tenant, _, job_id in parts
+        )
 
     def states(self, jobs: Iterable[str] = (), *, follow: bool = True) -> Iterator[JobState]:
         """States of all jobs, or of `jobs`: first what is known, then every change as it happens.

@@ -59,14 +59,20 @@ class TopicReader:
     """Committed records of several topics, decoded. Use as a context manager.
 
     recent_s: entity -> how many seconds back to start; a topic that is not named is read from its beginning.
+    groups:   what the name of a group begins with that the reader's user may use. None is joined, but the client looks
+              up its coordinator, and a broker that refuses logs a denial; <prefix>. unless given
     """
 
     def __init__(
-        self, settings: Settings, topics: Sequence[AnyTopic], recent_s: Mapping[str, float] | None = None
+        self,
+        settings: Settings,
+        topics: Sequence[AnyTopic],
+        recent_s: Mapping[str, float] | None = None,
+        groups: str = "",
     ) -> None:
         schema_registry.install(settings)
         self._topics = {topic.name(settings.prefix): topic for topic in topics}
-        group = clients.group_id(settings, f"reader-{uuid.uuid4().hex[:12]}")
+        group = f"{groups or clients.group_id(settings, '')}reader-{uuid.uuid4().hex[:12]}"
         self._consumer: Consumer = clients.consumer(settings, group, enable_partition_eof=True)
         try:
             partitions = partitions_of(self._consumer, settings, topics)

@@ -100,10 +100,25 @@ class Sender:
 
     def order(self, order: JobOrder) -> None:
         """Publish an order. Raises Transient when the broker did not take it."""
-        what = f"the order to {order.action} {job_key(order.tenant, order.job_id)}"
-        sent = self._send(ORDERS_REQUESTED, order.tenant, order.job_id, order, what, None)
+        self.orders([order])
+
+    def orders(self, orders: Iterable[JobOrder]) -> int:
+        """Publish orders as they come and wait for all; returns how many. Raises Transient like `order`."""
+        waiting: deque[_Sent] = deque()
+        count = 0
+        for order in orders:
+            count += 1
+            what = f"the order to {order.action} {job_key(order.tenant, order.job_id)}"
+            waiting.append(self._send(ORDERS_REQUESTED, order.tenant, order.job_id, order, what, None))
+            self._producer.poll(0)
+            if len(waiting) >= MOST_ON_THEIR_WAY:
+                self.flush()
+            while waiting and waiting[0].done:
+                waiting.popleft().check()
         self.flush()
-        sent.check()
+        for sent in waiting:
+            sent.check()
+        return count
 
     def _send(
         self, topic: Topic, tenant: str, key: str, record: msgspec.Struct, what: str, trace: Mapping[str, str] | None
