@@ -104,7 +104,8 @@ class Reading:
 
     def _csv(self, stream: IO[bytes], skip: int) -> Rows:
         csv.field_size_limit(MAX_LINE_BYTES)
-        reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        reader = csv.DictReader(text, strict=True)
         try:
             if reader.fieldnames is None:
                 raise InvalidMessage(f"{self._source.name}: empty; a CSV begins with a head that names its columns")
@@ -115,6 +116,8 @@ class Reading:
                     yield number, _row(record, len(reader.fieldnames))
         except csv.Error as exc:
             raise InvalidMessage(f"{self._source.name}: after row {self._number}: not CSV: {exc}") from None
+        finally:
+            text.detach()  # it would close the stream, which may be standard input
 
     def _parquet(self, stream: IO[bytes], skip: int) -> Rows:
         from pyarrow import ArrowException

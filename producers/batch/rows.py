@@ -144,11 +144,12 @@ def _name(plan: Plan, plain: dict[str, Any], raw: Raw, made: str, cell: int) -> 
 
     made: the id where it has none
     """
-    custom = plain.pop("custom_id", None) or raw.get("custom_id")
-    own = plain.get("job_id") or (plan.template is not None and raw.get("job_id")) or custom
-    if custom and own and custom != own and plan.template is None:
+    plain.pop("custom_id", None)
+    given = [name for name in (plain.get("job_id"), raw.get("job_id"), raw.get("custom_id")) if name not in (None, "")]
+    if plan.template is None and any(name != given[0] for name in given):
         raise RowFault("custom_id", "custom_id: the row has a job_id too, which is another; give one")
-    job_id = made if own in (None, "", False) else str(own) if isinstance(own, str | int) else own
+    own = given[0] if given else made
+    job_id = str(own) if isinstance(own, str | int) else own
     plain["job_id"] = f"{job_id}.{cell}" if plan.matrix and isinstance(job_id, str) else job_id
     for name, right in (("tenant", plan.tenant), ("batch_id", plan.batch_id)):
         if plain.setdefault(name, right) != right:
