@@ -6,7 +6,12 @@ import typer
 
 from ops.cli.output import data, data_json, paper
 
-BENCHES = {"overhead": "ops.bench.overhead:run", "mux": "ops.bench.mux:run", "ingest": "ops.bench.ingest:run"}
+BENCHES = {
+    "overhead": "ops.bench.overhead:run",
+    "mux": "ops.bench.mux:run",
+    "ingest": "ops.bench.ingest:run",
+    "batch-kills": "ops.bench.batch_kills:run",
+}
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""
 
 
@@ -45,7 +50,7 @@ def _print(result: dict[str, Any]) -> None:
     for figure in result["figures"]:
         table.add_row(
             figure["name"],
-            f"{figure['value']:.3g}",
+            "not measured" if figure["value"] is None else f"{figure['value']:.3g}",
             figure["unit"],
             str(figure["bar"]),
             "yes" if figure["holds"] else "NO",

@@ -37,7 +37,7 @@ class CheckpointFile:
     As a context manager it belongs to this process alone. Raises Fatal when another one has it.
     """
 
-    def __init__(self, path: Path, every_s: float = 1.0) -> None:
+    def __init__(self, path: Path, every_s: float = 0.5) -> None:
         self.path = path
         self._every_s = every_s
         self._written_s = 0.0

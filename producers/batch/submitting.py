@@ -25,7 +25,7 @@ from schemas.request import LANES, Lane
 from schemas.topics import JOBS_REQUESTED
 
 BLOCK_JOBS = 10_000
-BLOCK_S = 1.0
+BLOCK_S = 0.5
 LOOK_ROWS = 256
 """Rows between two looks at the clock."""
 MOST_WAIT_S, HELD_WAIT_S = 0.2, 0.05
