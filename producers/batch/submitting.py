@@ -126,13 +126,13 @@ class Submission:
         self._mark.low = max(self._mark.low, first + cells)
 
     def _send_slowly(self, source: str, unit: int, done: int, lane: Lane, job_id: str, value: bytes) -> Iterator[int]:
+        while unit >= done and self._has_to_wait():
+            self._look(source)
+            yield -1
         if self._on_job is not None:
             self._on_job(job_id)
         if unit < done:
             return
-        while self._has_to_wait():
-            self._look(source)
-            yield -1
         topic = self._topics[lane]
         signed = [self._signer.sign(topic, self._plan.tenant, job_id, value)] if self._signer else None
         self._pair.produce(topic, value, job_id, signed)
@@ -205,8 +205,9 @@ def begin(
         raise Fatal(f"batch {plan.batch_id} was begun without {new[0]}; {other}")
     for source in sources:
         state = known.sources[source.name]
-        if state.version != source.version and not unchanged:
-            what = f"{source.name} has changed since batch {plan.batch_id} was begun"
-            raise Fatal(f"{what}; {other}, or say --unchanged if the rows that were sent are still the same")
-        state.version = source.version
+        if state.version != source.version:
+            if not unchanged:
+                what = f"{source.name} has changed since batch {plan.batch_id} was begun"
+                raise Fatal(f"{what}; {other}, or say --unchanged if the rows that were sent are still the same")
+            state.version, state.units = source.version, None  # it may have more rows now
     return known

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ops import schema_registry
 from ops.bus import clients
@@ -102,6 +102,9 @@ class TopicReader:
         give_up_s = time.monotonic() + REACH_TIMEOUT_S
         while True:
             try:
+                # First the end, then the search: what is written in between lies behind this end and is not missed, as
+                # it would be at OFFSET_END, which the client looks up when it fetches for the first time.
+                end = self._consumer.get_watermark_offsets(asked[0], timeout=REACH_TIMEOUT_S)[1]
                 found = self._consumer.offsets_for_times(asked, timeout=REACH_TIMEOUT_S)[0]
             except KafkaException as exc:
                 # A topic created a moment ago has no leader yet: that passes.
@@ -109,7 +112,7 @@ class TopicReader:
                     raise Transient(f"cannot read {name}: {exc.args[0].str()}") from None
                 time.sleep(0.1)
             else:
-                return TopicPartition(name, partition, found.offset if found.offset >= 0 else OFFSET_END)
+                return TopicPartition(name, partition, found.offset if found.offset >= 0 else end)
 
     @property
     def caught_up(self) -> bool:
