@@ -1,11 +1,16 @@
 """`reelbus run STAGE`: one stage in the foreground."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.cli.connection import Place, connected
+from schemas.errors import Fatal, Transient
+
+if TYPE_CHECKING:
+    from ops.settings import Settings
+    from ops.stages import Stage
 
 
 class LogLevel(StrEnum):
@@ -38,4 +43,25 @@ def run(
     # Now, so that a registry that is down or lacks a schema is noticed before any record is read.
     touched = {topic.record.__name__ for topic in (*entry.reads, *entry.writes) if topic.record is not None}
     schema_registry.install(place.settings, sorted(touched))
+    if place.settings.kafka.get("security.protocol", "plaintext").lower() != "plaintext":
+        _check_grants(place.settings, entry)
     stages.load(entry.entry)(place.settings)
+
+
+def _check_grants(settings: "Settings", stage: "Stage") -> None:
+    """Say all that is missing at once. Some clients would wait for ever for a grant, without a word.
+
+    Raises Fatal. What cannot be asked about now shows itself when it is used.
+    """
+    import logging
+
+    from ops import access, access_admin, tenants
+
+    file = tenants.load(settings.tenants)[0] if settings.tenants else None
+    try:
+        lacking = access_admin.missing(settings, access.stage_grants(stage, settings.prefix, file))
+    except Transient as exc:
+        logging.getLogger(__name__).warning("grants are not checked: %s", exc)
+        return
+    if lacking:
+        raise Fatal(access_admin.complaint(settings, stage.name, lacking))

@@ -133,7 +133,7 @@ def signer(key_id: str = "k", secret: bytes = b"s" * 32, at_ms: int = NOW_MS) ->
 
 
 def unproven(prefix: str = PREFIX, now_ms: int = NOW_MS) -> Iterator[Case]:
-    """B4. test_identity.py has 1,260 more. now_ms: when the broker gets the records."""
+    """B4. test_identity.py has 1,300 more. now_ms: when the broker gets the records."""
     topic, value = JOBS_REQUESTED["standard"].name(prefix), text()
 
     def header(on: str = topic, **of_key: Any) -> tuple[str, bytes]:

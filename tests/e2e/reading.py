@@ -6,10 +6,10 @@ from ops.bus import clients, table
 from ops.bus.sending import incoming
 from ops.settings import Settings
 from schemas.records import Incoming
-from schemas.topics import DeadLetters, Topic
+from schemas.topics import CallersTopic, DeadLetters, Topic
 
 
-def read_all(settings: Settings, topic: Topic | DeadLetters) -> list[Incoming]:
+def read_all(settings: Settings, topic: Topic | DeadLetters | CallersTopic) -> list[Incoming]:
     """Every committed record of a topic, partition by partition."""
     name = topic.name(settings.prefix)
     reader = clients.consumer(settings, f"{settings.prefix}.checker", fetch_wait_max_ms=10)

@@ -65,15 +65,18 @@ class NoAnswer(AssertionError):
 class Actor:
     """One principal's clients.
 
-    group:         a consumer group that it may join
+    group:         a consumer group that it may join, and every one whose name goes on after a dot
     open_topic:    everybody of the test may describe it
     committed_topic: whoever rightfully has a group of the test may read it
+    loop:          runs in a thread of its own
     """
 
     settings: Settings
     group: str
     open_topic: str
     committed_topic: str
+    loop: asyncio.AbstractEventLoop
+    bare: AIOKafkaClient = None
 
     @cached_property
     def admin(self) -> Any:
@@ -87,13 +90,10 @@ class Actor:
     def plain(self) -> Producer:
         return Producer({**self._bare(), "acks": "1", "delivery.timeout.ms": 30_000})
 
-    @cached_property
-    def reader(self) -> Consumer:
-        """Looks at topics; joins no group."""
-        return clients.consumer(self.settings, self.group, enable_partition_eof=True)
-
     def member(self, group: str) -> Consumer:
-        return clients.consumer(self.settings, group, enable_partition_eof=True)
+        """A bare consumer: ours would put the broker's refusal into words of its own."""
+        own = {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        return Consumer({**self._bare(), **own, "enable.partition.eof": True})
 
     def _bare(self) -> dict[str, Any]:
         return {"bootstrap.servers": self.settings.bootstrap_servers, "logger": log, **self.settings.kafka}
@@ -103,9 +103,15 @@ class Actor:
         auth = credentials_to_aiokafka_auth(faust_security.credentials(self.settings.kafka))
         return {"bootstrap_servers": self.settings.bootstrap_servers, **auth}
 
-    def close(self) -> None:
-        if "reader" in vars(self):
-            self.reader.close()
+    async def ask(self, request: Any) -> Any:
+        """The answer to a bare request, as somebody would send it who asks for no metadata first."""
+        (node,) = self.bare.cluster.brokers()
+        return await self.bare.send(node.nodeId, request)
+
+    async def open(self) -> None:
+        """Log in the client for `ask`."""
+        self.bare = AIOKafkaClient(**self.aio())
+        await self.bare.bootstrap()
 
 
 Call = Callable[[Actor, str], object]
@@ -153,12 +159,12 @@ def send_idempotent(actor: Actor, topic: str) -> None:
     _send(actor.idempotent, topic)
 
 
-def _aio(work: Callable[[], Awaitable[Any]]) -> None:
+def _aio(actor: Actor, work: Callable[[], Awaitable[Any]]) -> None:
     async def run() -> None:
         await asyncio.wait_for(work(), ANSWER_S)
 
     try:
-        asyncio.run(run())
+        asyncio.run_coroutine_threadsafe(run(), actor.loop).result()
     except BrokerResponseError as exc:
         raise KafkaException(KafkaError(exc.errno)) from None
     except TimeoutError:
@@ -167,38 +173,37 @@ def _aio(work: Callable[[], Awaitable[Any]]) -> None:
 
 def aio_send(actor: Actor, topic: str) -> None:
     async def work() -> None:
-        async with aiokafka.AIOKafkaProducer(**actor.aio()) as producer:
+        producer = aiokafka.AIOKafkaProducer(**actor.aio())
+        try:
+            await producer.start()
             await producer.send_and_wait(topic, b"probe", key=b"probe")
+        finally:
+            await producer.stop()
 
-    _aio(work)
+    _aio(actor, work)
 
 
 def aio_offsets(actor: Actor, topic: str) -> None:
     async def work() -> None:
-        async with aiokafka.AIOKafkaConsumer(topic, **actor.aio()) as consumer:
+        consumer = aiokafka.AIOKafkaConsumer(topic, **actor.aio())
+        try:
+            await consumer.start()
             await consumer.end_offsets([aiokafka.TopicPartition(topic, 0)])
+        finally:
+            await consumer.stop()
 
-    _aio(work)
+    _aio(actor, work)
 
 
 def _raw(actor: Actor, request: Any, code_of: Callable[[Any], int]) -> None:
-    """A bare request to the broker, as somebody would send it who asks for no metadata first.
-
-    librdkafka asks, finds the topic or the coordinator hidden, and says so in codes of its own, or nothing at all.
-    """
+    """librdkafka asks for metadata, finds the topic or the coordinator hidden, and says so in codes of its own, or
+    nothing at all."""
 
     async def work() -> None:
-        client = AIOKafkaClient(**actor.aio())
-        try:
-            await client.bootstrap()
-            (node,) = client.cluster.brokers()
-            code = code_of(await client.send(node.nodeId, request))
-        finally:
-            await client.close()
-        if code:
+        if code := code_of(await actor.ask(request)):
             raise KafkaException(KafkaError(code))
 
-    _aio(work)
+    _aio(actor, work)
 
 
 def _code_of_partition(answer: Any) -> int:
@@ -235,7 +240,7 @@ def delete_records(actor: Actor, topic: str) -> None:
 
 
 def fetch_in_group(actor: Actor, topic: str) -> None:
-    consumer = actor.member(actor.group)
+    consumer = actor.member(f"{actor.group}.{topic}")
     try:
         consumer.subscribe([topic])
         _listen(consumer)
@@ -369,10 +374,13 @@ def _transactional(actor: Actor, transactional_id: str) -> Producer:
 
 def aio_transaction(actor: Actor, transactional_id: str) -> None:
     async def work() -> None:
-        async with aiokafka.AIOKafkaProducer(**actor.aio(), transactional_id=transactional_id):
-            pass
+        producer = aiokafka.AIOKafkaProducer(**actor.aio(), transactional_id=transactional_id)
+        try:
+            await producer.start()
+        finally:
+            await producer.stop()
 
-    _aio(work)
+    _aio(actor, work)
 
 
 # ---- the cluster -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The installation that the tests of access look at: topics, three tenants, every stage with a user of its own."""
 
+import base64
 import os
 import secrets
 import subprocess
@@ -18,13 +19,15 @@ from ops.local import children
 from ops.local.supervisor import stage_command
 from ops.settings import PREFIX, Settings
 from ops.stages import STAGES
+from producers.client.signing import Signer
 from schemas.tenants import TenantsFile
 from schemas.topics import reply_topics_of
-from tests.e2e.secure_broker import ADMIN, SecureBroker
+from tests.e2e.access.broker import ADMIN, SecureBroker
 
 SETTLE_S = 30.0
 TENANTS = ("acme", "globex", "default")
-SECRET = "hmac:" + "c2VjcmV0LW9mLWF0LWxlYXN0LTMyLWJ5dGVzLWxvbmc="
+KEY_ID = "k1"
+"""Every tenant has a key of its own under this id."""
 REGISTRY = """
 [[model]]
 name = "fake"
@@ -72,6 +75,10 @@ class World:
     def stage_settings(self, stage: str) -> Settings:
         """Settings of a stage's process, with the credentials of its own user."""
         return self.settings(self.stage_user(stage), data_dir=str(self.broker.folder / "stages" / stage))
+
+    def signer(self, tenant: str) -> Signer:
+        """The tenant's key."""
+        return Signer.from_file(self.broker.folder / f"{tenant}.key", KEY_ID)
 
     def reply_topic(self, tenant: str) -> str:
         return f"{reply_topics_of(tenant, self.prefix)}v1"
@@ -131,11 +138,22 @@ def environment(settings: Settings) -> Mapping[str, str]:
 def build(broker: SecureBroker, prefix: str) -> World:
     """Users, grants, topics: what an operator does, in the operator's order. Several prefixes share the tenants."""
     file = broker.folder / "tenants.toml"
-    broker.folder.joinpath("key.hmac").write_text(SECRET + "\n")
-    file.write_text("".join(f'[[tenants.{name}.keys]]\nid = "k1"\nhmac_secret_file = "key.hmac"\n' for name in TENANTS))
+    entries = []
+    for name in TENANTS:
+        broker.folder.joinpath(f"{name}.key").write_text(f"hmac:{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
+        entries.append(f'[[tenants.{name}.keys]]\nid = "{KEY_ID}"\nhmac_secret_file = "{name}.key"\n')
+    file.write_text("".join(entries))
+    webhook = broker.folder / "webhook.secret"
+    webhook.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
     registry = broker.folder / "registry.toml"
     registry.write_text(REGISTRY)
-    own = broker.bare.replace(prefix=prefix, tenants=str(file), registry=str(registry))
+    own = broker.bare.replace(
+        prefix=prefix,
+        tenants=str(file),
+        registry=str(registry),
+        webhook_secret_file=str(webhook),
+        webhook_allow_private=True,
+    )
     world = World(broker, own, tenants.load(str(file))[0])
     stage_users = [world.stage_user(name) for name in STAGES]
     operator = access.operator_principal(world.prefix).removeprefix("User:")
