@@ -68,7 +68,7 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
         _check_lane(request, lane)
         examine(request, record.timestamp_ms, rules)
     except JobRejected as refusal:
-        return _reject(record, _answerable(request, lane, refusal, rules.offer), refusal, rules, key_id)
+        return _reject(record, _answerable(request, lane, refusal, rules), refusal, rules, key_id)
     mark, job = fingerprint(request), job_key(request.tenant, request.job_id)
     origin = origin_of(record.headers, value, key_id)
     event = job_event(
@@ -192,12 +192,16 @@ def _check_reply_topic(request: JobRequest, tenants: Tenants) -> None:
         raise JobRejected("reply_topic_refused", f'reply_topic: found "{topic[:80]}"; {right}', "reply_topic")
 
 
-def _answerable(request: JobRequest, lane: Lane, refusal: JobRejected, offer: Offer) -> JobRequest:
-    """The request as far as its answer needs it: what was refused for its size or cannot be served is left out."""
+def _answerable(request: JobRequest, lane: Lane, refusal: JobRejected, rules: Rules) -> JobRequest:
+    """The request as far as its answer needs it: what was refused for its size or cannot be served is left out.
+
+    It may have been refused before its reply topic was looked at, and an answer goes to no topic of somebody else.
+    """
+    offer, topic = rules.offer, request.reply_topic
     size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
     metadata = request.metadata if size <= offer.limits.max_metadata_bytes else {}
     webhook = request.webhook if offer.webhooks and not refusal.field.startswith("webhook") else None
-    reply_topic = request.reply_topic if refusal.field != "reply_topic" else None
+    reply_topic = topic if topic and rules.tenants.reply_topic_allowed(request.tenant, topic) else None
     return replace(request, lane=lane, metadata=metadata, webhook=webhook, reply_topic=reply_topic)
 
 

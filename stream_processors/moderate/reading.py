@@ -17,6 +17,7 @@ from schemas.shape_faults import refusal
 
 MAX_READABLE_BYTES = 1024 * 1024
 """Records above MAX_RECORD_BYTES are refused; up to this size they are still read, to name the job and the field."""
+LONGEST_NUMBER = 400
 RIGHT = "a job request is a JSON object, or Avro in Confluent's frame"
 
 _decoder = msgspec.json.Decoder(JobRequest)
@@ -54,7 +55,7 @@ def read(value: bytes) -> JobRequest:
     except msgspec.ValidationError as exc:
         document = _loose(value)
         if document is None and value.strip() != b"null":
-            raise _json_fault(RecursionError(), value, None) from None
+            raise _json_fault(_syntax_error(value) or exc, value, None) from None
         raise refusal(str(exc), document) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _json_fault(exc, value, _loose(value)) from None
@@ -103,9 +104,25 @@ def _refuse_size(value: bytes) -> NoReturn:
 def _loose(value: bytes) -> Any:
     """What Python's more lenient parser makes of the bytes (NaN, lone surrogates), to say more about a fault."""
     try:
-        return unframed("JobRequest", value) if format_of(value) == "avro" else json.loads(value.decode())
+        if format_of(value) == "avro":
+            return unframed("JobRequest", value)
+        return json.loads(value.decode(), parse_int=_whole_number)
     except (ValueError, RecursionError, InvalidMessage):
         return None
+
+
+def _whole_number(digits: str) -> int:
+    """Python refuses to read more than 4300 digits; what is out of every range may as well be another such number."""
+    return int(digits[:LONGEST_NUMBER])
+
+
+def _syntax_error(value: bytes) -> Exception | None:
+    """Why the bytes are no JSON at all. A decoder that looks for fields stops at the first wrong one before that."""
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return exc
+    return None
 
 
 def _json_fault(error: Exception, value: bytes, document: Any) -> JobRejected:

@@ -274,6 +274,8 @@ NAMED_ANYWAY = [
      "shots[0].prompt: found text of 500000 characters; expected text of 1 to 2000 characters"),
     (json.dumps(request()).encode() + b" " * MAX_RECORD_BYTES, "", None),
     (b'{"job_id": "job-1", "shots": ' + b"[" * 400 + b"]" * 400 + b"}", "shots[0]", None),
+    (b'{"job_id": "job-1", "shots": [{"prompt": "x", "duration_s": 1, "seed": ' + b"9" * 5000 + b"}]}", "shots[0].seed",
+     "shots[0].seed: found a number out of range; expected a whole number from 0 to 2147483647"),
 ]  # fmt: skip
 
 
@@ -301,6 +303,9 @@ DEAD = [
     (FRAMED[:-1], f"not a valid JobRequest: the payload does not fit schema id {ID}: "),
     (FRAMED + b"\x00", "not a valid JobRequest: 1 bytes after the end of the payload"),
     (b'{"job_id": "job-1", "shots"', "value: not valid JSON: Input data was truncated"),
+    (b'{"job_id": "job-1", "shot": 1, "shots": [', "value: not valid JSON: Input data was truncated"),
+    (b'{"job_id": "job-1", "lane": "vip", oops}',
+     "value: not valid JSON: object keys must be strings (byte 35)"),
     (b"\xfe\xfe\x00\x01", "value: not valid JSON: invalid character (byte 0); " + RIGHT),
     (b"[1]", "value: found a list of 1 entry; a job request is an object"),
     (b"null", "value: found null; a job request is an object"),
@@ -417,6 +422,12 @@ def test_answers_go_to_topics_of_the_tenant_only() -> None:
         assert other.event.reason.message.endswith("tenant acme may use reelbus.replies.acme.*")
         unread = judged({**own, "reply_topic": foreign, "shots": 7})
         assert unread.event.reply_topic == ""
+        for early in (
+            judged({**own, "reply_topic": foreign}, key=b"x"),
+            judged({**own, "reply_topic": foreign, "lane": "bulk"}),
+        ):
+            assert isinstance(early, Rejected)
+            assert early.event.reply_topic == "", "refused before the reply topic was looked at"
     assert judged({**own, "shots": 7}).event.reply_topic == "reelbus.replies.acme.v1"
 
 
