@@ -53,12 +53,11 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
     """
     if state is not None and (told := _asked_again(state, event)) is not None:
         return None, [_reply(told)]
+    if state is not None and (refusal := _second_request(state, event)) is not None:
+        # The first request goes on. Who asks for the second one again is told again, with the same id.
+        return None, [_reply(refusal)]
     if state is not None and event.id in state.seen:
         return None, ()
-    if state is not None and (refusal := _second_request(state, event)) is not None:
-        # The first request goes on. The refusal is remembered, so that a repeated one is not told twice.
-        seen = replace(state, seen=_remembered(state, event))
-        return seen, [Outgoing(JOBS_STATE, state.job, seen, partition=partition), _reply(refusal)]
     after = fold(state, event)
     if after is None:
         return None, ()

@@ -163,7 +163,8 @@ def test_another_request_under_a_known_id_is_refused_to_its_sender_and_changes_n
     second = replace(event("job.accepted", about="2", source="moderate", fingerprint="f2"), reply_topic="their.topic")
     state, told = run(first, second, second, first)
     assert (state.state, state.fingerprint, state.reply_topic) == ("accepted", "f1", "")
-    accepted, conflict = replies(told)
+    accepted, conflict, again = replies(told)
+    assert again == conflict
     assert (accepted.type, accepted.reply_topic) == ("accepted", "")
     assert (conflict.type, conflict.state, conflict.reply_topic) == ("rejected", "accepted", "their.topic")
     assert (conflict.reason.code, conflict.reason.field, conflict.result) == ("idempotency_conflict", "job_id", None)
@@ -204,3 +205,26 @@ def test_what_is_not_finished_cannot_be_deleted():
     state, told = run(event("job.accepted", source="moderate"), event("job.deleted"))
     assert state.state == "accepted"
     assert [r.type for r in replies(told)] == ["accepted"]
+
+
+@pytest.mark.parametrize("end", ["job.published", "job.failed", "job.rejected"])
+@pytest.mark.parametrize("kind", ["job.rejected", "job.accepted"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_second_request_that_comes_again_is_told_its_own_refusal_again(end, kind, ended):
+    """And never the end of the first one: its video is not what they asked for, its fault not theirs."""
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    reason = Reason(code="model_unknown", message="no such model")
+    second = event(kind, about="2", source="moderate", fingerprint="f2", reason=reason)
+    state, told = run(first, *[event(end, reason=Reason(code="x", message="x"))] * ended, second)
+    changed, again = take(state, second, 0)
+    assert changed is None
+    assert replies(again) == replies(told)[-1:]
+    assert (replies(again)[0].type, replies(again)[0].result) == ("rejected", None)
+
+
+def test_a_request_that_was_refused_at_the_door_is_told_so_again():
+    refused = event("job.rejected", source="moderate", reason=Reason(code="invalid_request", message="no"))
+    other = event("job.rejected", about="2", source="moderate", reason=Reason(code="prompt_refused", message="no"))
+    state, told = run(refused, other)
+    for one, answer in zip((refused, other), replies(told), strict=True):
+        assert replies(take(state, one, 0)[1]) == [answer]
