@@ -17,17 +17,20 @@ from schemas.request import JobRequest, Record
 
 
 @cache
-def served_request() -> type[msgspec.Struct]:
-    """JobRequest without what is not available yet. Its defaults mean nothing but "left out"."""
-    return _struct(JobRequest)
+def served_request(without: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
+    """JobRequest without what is not available yet. Its defaults mean nothing but "left out".
+
+    without: fields of the request that somebody else vouches for, and that may not be there
+    """
+    return _struct(JobRequest, without)
 
 
 @cache
-def _struct(kind: type[Record]) -> type[msgspec.Struct]:
+def _struct(kind: type[Record], without: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
     hints = get_type_hints(kind, include_extras=True)
     members: list[Any] = []
     for field in msgspec.structs.fields(kind):
-        if field.name in NOT_YET.get(kind, ()):
+        if field.name in without or field.name in NOT_YET.get(kind, ()):
             continue
         choices = BUILT.get((kind, field.name))
         wanted = Literal[tuple(sorted(choices))] if choices else _type(hints[field.name])

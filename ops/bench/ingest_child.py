@@ -87,17 +87,16 @@ def celery(settings: Settings, file: str, url: str, rows: str) -> tuple[int, flo
     return len(payloads), time.perf_counter() - began_s
 
 
-def _records(settings: Settings, file: str, batch_id: str) -> tuple[list[tuple[str, bytes]], str]:
+def _records(settings: Settings, file: str, batch_id: str) -> tuple[list[tuple[bytes, bytes]], str]:
     from producers.batch.plan import Plan
     from producers.batch.rows import Maker
     from schemas.topics import JOBS_REQUESTED
 
     maker, made = Maker(Plan(batch_id=batch_id), file), []
-    with Path(file).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            record = maker.quick(number, line)
-            assert record is not None
-            made.append(record[1:])
+    for number, line in enumerate(Path(file).read_bytes().splitlines(), 1):
+        record = maker.quick(number, line)
+        assert record is not None
+        made.append(record[1:])
     return made, JOBS_REQUESTED["bulk"].name(settings.prefix)
 
 

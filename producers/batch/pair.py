@@ -42,16 +42,23 @@ class Pair:
         self._turn = 0
         self._failure: KafkaError | None = None
 
-    def produce(self, topic: str, value: bytes, key: str, headers: list[tuple[str, bytes]] | None = None) -> None:
+    @property
+    def handing(self) -> Produce:
+        """The way to hand a job to the one whose turn it is, with `failed` for on_delivery, for who cannot afford
+        `produce`; raises what confluent-kafka raises.
+        """
+        return self._both[self._turn].produce
+
+    def produce(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]] | None = None) -> None:
         """Hand one job over; waits while there is no room for it."""
         producer: Producer = self._both[self._turn]
         produce: Produce = producer.produce
         while True:
             try:
                 if headers is None:
-                    produce(topic, value, key, on_delivery=self._failed)
+                    produce(topic, value, key, on_delivery=self.failed)
                 else:
-                    produce(topic, value, key, on_delivery=self._failed, headers=headers)
+                    produce(topic, value, key, on_delivery=self.failed, headers=headers)
             except BufferError:
                 producer.poll(FULL_WAIT_S)
                 self._check()
@@ -81,7 +88,8 @@ class Pair:
         while producer.flush(FLUSH_STEP_S):  # ends: delivery.timeout.ms
             pass
 
-    def _failed(self, error: KafkaError | None, message: object) -> None:
+    def failed(self, error: KafkaError | None, message: object) -> None:
+        """Told of a job that was not delivered."""
         if error is not None:  # always so: reports are only asked for when something went wrong
             self._failure = error
 

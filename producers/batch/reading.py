@@ -8,7 +8,6 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +21,10 @@ from schemas.errors import InvalidMessage
 
 PARQUET_ROWS = 1000
 MAX_LINE_BYTES = 1024 * 1024
+BLOCK_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 CheckColumns = Callable[[Sequence[str]], None]
-Rows = Iterator[tuple[int, Row]]
+Blocks = Iterator[tuple[int, Sequence[Row]]]
 
 
 class Reading:
@@ -56,12 +56,17 @@ class Reading:
             return int(self._file.tell())
         return int(self._share * self._source.size_bytes)
 
-    def rows(self, skip: int = 0) -> Rows:
+    def rows(self, skip: int = 0) -> Iterator[tuple[int, Row]]:
         """Rows by number, from 1; the first `skip` are left out. A line of JSON comes as it stands, a row of a table as
         columns without those that have no value, so that defaults apply.
 
         Raises InvalidMessage for a file that cannot be read on, Transient when the store fails.
         """
+        for first, rows in self.blocks(skip):
+            yield from enumerate(rows, first)
+
+    def blocks(self, skip: int = 0) -> Blocks:
+        """The same as lists of neighbours and the number of the first."""
         name = self._source.name
         read = {"jsonl": self._jsonl, "csv": self._csv, "parquet": self._parquet}[self._source.format]
         try:
@@ -88,21 +93,29 @@ class Reading:
             raise InvalidMessage(f"{name}: UTF-16; save it as UTF-8")
         return gzip.open(self._file) if start[:2] == b"\x1f\x8b" else self._file  # type: ignore[return-value]
 
-    def _jsonl(self, stream: IO[bytes], skip: int) -> Rows:
-        for number, line in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES + 1), b""), 1):
-            self._number = number
+    def _jsonl(self, stream: Any, skip: int) -> Blocks:
+        number = 1
+        while block := stream.read1(BLOCK_BYTES):
+            if block[-1:] != b"\n":
+                block += stream.readline(MAX_LINE_BYTES + 1)
             if number == 1:
-                line = line.removeprefix(_BOM)
-                if line.lstrip()[:1] == b"[":
+                block = block.removeprefix(_BOM)
+                if block.lstrip()[:1] == b"[":
                     right = "batch reads JSON lines, one object a line; `jq -c '.[]' FILE` makes them of it"
                     raise InvalidMessage(f"{self._source.name}: begins with [, like a JSON list; {right}")
-            if len(line) > MAX_LINE_BYTES:
-                what = f"longer than {MAX_LINE_BYTES} bytes; is it JSON lines?"
-                raise InvalidMessage(f"{self._source.name}: row {number}: {what}")
-            if number > skip:
-                yield number, line
+            lines = block.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            if len(lines[-1]) > MAX_LINE_BYTES:
+                what = f"row {number + len(lines) - 1}: longer than {MAX_LINE_BYTES} bytes; is it JSON lines?"
+                raise InvalidMessage(f"{self._source.name}: {what}")
+            wanted = lines[max(0, skip + 1 - number) :]
+            number += len(lines)
+            self._number = number - 1
+            if wanted:
+                yield number - len(wanted), wanted
 
-    def _csv(self, stream: IO[bytes], skip: int) -> Rows:
+    def _csv(self, stream: IO[bytes], skip: int) -> Blocks:
         csv.field_size_limit(MAX_LINE_BYTES)
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         reader = csv.DictReader(text, strict=True)
@@ -113,13 +126,13 @@ class Reading:
             for number, record in enumerate(reader, 1):
                 self._number = number
                 if number > skip:
-                    yield number, _row(record, len(reader.fieldnames))
+                    yield number, [_row(record, len(reader.fieldnames))]
         except csv.Error as exc:
             raise InvalidMessage(f"{self._source.name}: after row {self._number}: not CSV: {exc}") from None
         finally:
             text.detach()  # it would close the stream, which may be standard input
 
-    def _parquet(self, stream: IO[bytes], skip: int) -> Rows:
+    def _parquet(self, stream: IO[bytes], skip: int) -> Blocks:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
 
@@ -139,7 +152,7 @@ class Reading:
             if stream is not self._file:
                 stream.close()
 
-    def _table_rows(self, file: Any, skip: int) -> Rows:
+    def _table_rows(self, file: Any, skip: int) -> Blocks:
         groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
         first = number = 0
         while first < len(groups) and number + groups[first] <= skip:
@@ -152,7 +165,7 @@ class Reading:
                     self._number, self._share = number, number / file.metadata.num_rows
                     # Dates, decimals and bytes become what JSON has for them.
                     plain = msgspec.to_builtins(record, str_keys=True)
-                    yield number, {column: value for column, value in plain.items() if value is not None}
+                    yield number, [{column: value for column, value in plain.items() if value is not None}]
 
 
 def _row(record: dict[str | Any, Any], columns: int) -> Row:

@@ -21,7 +21,9 @@ Made = tuple[int, JobRequest | RowFault, bytes]
 """Cell of the matrix, the request or what is wrong with it, and the request's JSON."""
 _encoder = msgspec.json.Encoder()
 _decode_row = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_served = msgspec.json.Decoder(served_request()).decode
+OPENING = ord("{")
+_NAMES = frozenset(("job_id", "tenant", "batch_id"))
+_decode_nameless = msgspec.json.Decoder(served_request(_NAMES)).decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -36,26 +38,22 @@ class Maker:
         self.cells: Sequence[Raw] = plan.cells()
         self._own = f"{plan.batch_id}.{event_id('source', source)[:8]}."
         self._plain = plan.template is None and not plan.matrix and not plan.defaults
-        start = msgspec.json.encode({"tenant": plan.tenant, "batch_id": plan.batch_id})
-        self._before, self._after = start[:-1] + b',"job_id":"' + self._own.encode(), b'",'
+        # No name holds a %: the patterns of the contract see to that.
+        start = msgspec.json.encode({"tenant": plan.tenant, "batch_id": plan.batch_id, "job_id": f"{self._own}%d"})
+        self._head, self._key = start[:-1] + b",", f"{self._own}%d".encode()
 
-    def quick(self, number: int, line: bytes) -> tuple[Lane, str, bytes] | None:
-        """Lane, job id and bytes of a line that is a whole request and needs nothing but its names put in front; None
-        for every other line, and for every wrong one. Checked like the others, in one decoding.
+    def quick(self, number: int, line: bytes) -> tuple[Lane, bytes, bytes] | None:
+        """Lane, record key and bytes of a line that is a whole request and needs nothing but its names put in front;
+        None for every other line, and for every wrong one. Checked like the others, in one decoding.
         """
-        if not self._plain or line[:1] != b"{" or line[-1:] != b"\n":
+        if not line or line[0] != OPENING or not self._plain:
             return None
-        value = b"%b%d%b%b" % (self._before, number, self._after, line[1:-1])
         try:
-            request: Any = _decode_served(value)
+            request: Any = _decode_nameless(line)
         except _NOT_JSON:
             return None
-        job_id = f"{self._own}{number}"
-        # A name that the line gives itself came later, and won.
-        ours = request.job_id == job_id and request.batch_id == self._plan.batch_id
-        if not ours or request.tenant != self._plan.tenant or len(value) > MAX_RECORD_BYTES:
-            return None
-        return request.lane, job_id, value
+        value = self._head % number + line[1:]
+        return (request.lane, self._key % number, value) if len(value) <= MAX_RECORD_BYTES else None
 
     def jobs(self, number: int, row: Row) -> Iterator[Made]:
         """All jobs of a row, or what is wrong with them; nothing for a blank line."""

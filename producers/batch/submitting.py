@@ -6,8 +6,11 @@ pipeline.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
+from itertools import islice
+
+from confluent_kafka import KafkaException
 
 from ops.settings import Settings
 from producers.batch.fields import check_columns
@@ -88,35 +91,59 @@ class Submission:
     def _send_source(self, source: Source, state: SourceState) -> Iterator[int]:
         maker = Maker(self._plan, source.name, typed=source.typed)
         cells, done = len(maker.cells), state.low
+        unseen = 0
         number = skip = 0 if self._on_job is not None else done // cells
         every = LOOK_ROWS if source.size_bytes else 1  # a pipe may have nothing more for hours
         self._mark = self._open.mark(source.name, done)
         with Reading(source, self._settings.s3_endpoint_url, partial(check_columns, self._plan, source.name)) as read:
-            for number, row in read.rows(skip):
-                plain = maker.quick(number, row) if isinstance(row, bytes) else None
-                if plain is None:
-                    yield from self._send_row(maker, source.name, number, row, done)
-                elif self._slow:
-                    yield from self._send_slowly(source.name, number - 1, done, *plain)
-                else:
-                    lane, job_id, value = plain
-                    self._pair.produce(self._topics[lane], value, job_id)
-                    mark = self._mark
-                    mark.sent += 1
-                    mark.low = number
-                if number % every == 0:
+            for first, rows in read.blocks(skip):
+                at = 0
+                while at < len(rows):
+                    if not self._slow:
+                        at = self._send_quickly(maker, first, rows, at)
+                    if at < len(rows):
+                        yield from self._send_row(maker, source.name, first + at, rows[at], done)
+                        at += 1
+                number = first + at - 1
+                unseen += at
+                if unseen >= every:
+                    unseen = 0
                     self._look(source.name)
                     yield read.bytes_read
             self._mark.units = number * cells
 
+    def _send_quickly(self, maker: Maker, first: int, rows: Sequence[Row], at: int) -> int:
+        """Send whole requests from rows[at] on, as many as follow each other. Returns where they end."""
+        quick, topics, produce, failed = maker.quick, self._topics, self._pair.handing, self._pair.failed
+        number = first + at
+        try:
+            for row in islice(rows, at, None):
+                job = quick(number, row) if type(row) is bytes else None
+                if job is None:
+                    break
+                lane, key, value = job
+                try:
+                    produce(topics[lane], value, key, on_delivery=failed)
+                except (BufferError, KafkaException):
+                    self._pair.produce(topics[lane], value, key)
+                number += 1
+        finally:
+            self._mark.sent += number - first - at
+            self._mark.low = max(self._mark.low, number - 1)
+        return number - first
+
     def _send_row(self, maker: Maker, source: str, number: int, row: Row, done: int) -> Iterator[int]:
-        """A row that is not a plain request: blank, wrong, or to be filled in; perhaps several jobs."""
+        """Any row: a whole request, blank, wrong, or to be filled in; perhaps several jobs."""
+        whole = maker.quick(number, row) if isinstance(row, bytes) else None
+        if whole is not None:  # also where others could be quicker: the same row has the same bytes in every run
+            yield from self._send_slowly(source, number - 1, done, *whole)
+            return
         cells = len(maker.cells)
         first = (number - 1) * cells
         for cell, request, value in maker.jobs(number, row):
             unit = first + cell
             if not isinstance(request, RowFault):
-                yield from self._send_slowly(source, unit, done, request.lane, request.job_id, value)
+                yield from self._send_slowly(source, unit, done, request.lane, request.job_id.encode(), value)
             elif unit >= done:
                 self._errors.add(source, number, cell, request)
                 self._mark.refused += 1
@@ -125,17 +152,17 @@ class Submission:
                 self._look(source)
         self._mark.low = max(self._mark.low, first + cells)
 
-    def _send_slowly(self, source: str, unit: int, done: int, lane: Lane, job_id: str, value: bytes) -> Iterator[int]:
+    def _send_slowly(self, source: str, unit: int, done: int, lane: Lane, key: bytes, value: bytes) -> Iterator[int]:
         while unit >= done and self._has_to_wait():
             self._look(source)
             yield -1
         if self._on_job is not None:
-            self._on_job(job_id)
+            self._on_job(key.decode())
         if unit < done:
             return
         topic = self._topics[lane]
-        signed = [self._signer.sign(topic, self._plan.tenant, job_id, value)] if self._signer else None
-        self._pair.produce(topic, value, job_id, signed)
+        signed = [self._signer.sign(topic, self._plan.tenant, key.decode(), value)] if self._signer else None
+        self._pair.produce(topic, value, key, signed)
         self._mark.sent += 1
         self._mark.low = unit + 1
 

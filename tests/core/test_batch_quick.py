@@ -21,9 +21,9 @@ def test_a_whole_request_goes_the_quick_way_and_means_the_same() -> None:
     raw = line(shots=[BALL], lane="bulk", metadata={"a": "b"})
     quick = Maker(PLAN, "f.jsonl").quick(7, raw)
     assert quick is not None
-    lane, job_id, value = quick
+    lane, key, value = quick
     (slow,) = made(raw, number=7)
-    assert (lane, job_id, read(value)) == ("bulk", slow.job_id, slow)
+    assert (lane, key.decode(), read(value)) == ("bulk", slow.job_id, slow)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,10 @@ def test_a_whole_request_goes_the_quick_way_and_means_the_same() -> None:
         line(shots=[BALL], output={"container": "webm"}),
         line(shots=[{**BALL, "prompt": "x" * 1999}] * 40),
         line(shots=[]),
-        line(shots=[BALL])[:-1],
-        b"\n",
+        b"",
+        b"\r",
+        b" " + line(shots=[BALL]),
+        line(shots=[BALL]) * 2,
         b"{}\n",
         b'{"shots":[{"prompt":"\xff","duration_s":2}]}\n',
     ],
