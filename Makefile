@@ -40,6 +40,8 @@ types: setup ## mypy --strict
 bench: setup ## all benches, one table each (reelbus bench NAME --json for one)
 	@$(BIN)/reelbus bench overhead $(ARGS)
 	@$(BIN)/reelbus bench mux $(ARGS)
+	@$(BIN)/reelbus bench ingest $(ARGS)
+	@$(BIN)/reelbus bench batch-kills $(ARGS)
 
 model: setup ## train the tiny model again into out/shapes (about an hour)
 	@$(BIN)/python -m gpu_consumers.models.shapes.train --out out/shapes $(ARGS)

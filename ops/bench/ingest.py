@@ -32,32 +32,35 @@ BAR_BARE, BAR_CELERY, BAR_MEMORY = 0.5, 20.0, 1.25
 
 def run(quick: bool = False) -> dict[str, Any]:
     """Measure. `quick`: few rows and one round, for tests; the figures are then not worth quoting."""
-    rows, rounds = (QUICK_ROWS, 1) if quick else (ROWS, ROUNDS)
     with (
         tempfile.TemporaryDirectory(prefix="reelbus-bench-") as name,
         LocalKafka(Path(name) / "kafka", "auto") as kafka,
     ):
-        folder = Path(name)
         settings = Settings(bootstrap_servers=kafka.bootstrap_servers, prefix="bench", data_dir=name)
         topics_admin.apply(settings, topics_admin.plan(settings))
-        file, tenth = folder / "rows.jsonl", folder / "tenth.jsonl"
-        write_rows(file, rows)
-        write_rows(tenth, rows // 10)
-        sides: dict[str, list[dict[str, float]]] = {"ours": [], "bare": [], "celery": []}
-        measure: dict[str, Callable[[int], dict[str, float]]] = {
-            "ours": lambda n: _child(settings, "submit", file, f"round-{n}"),
-            "bare": lambda n: _child(settings, "bare", file, f"bare-{n}"),
-        }
-        with _Redis(folder) as redis:
-            if redis.url:
-                few = QUICK_CELERY_ROWS if quick else CELERY_ROWS
-                measure["celery"] = lambda n: _child(settings, "celery", file, redis.url, str(few))
-            for number in range(rounds):
-                order = list(measure.items())
-                for side, work in order if number % 2 else reversed(order):
-                    sides[side].append(work(number))
-        small = _child(settings, "submit", tenth, "tenth")
-        return _result(rows, sides, small, quick)
+        return measure(settings, Path(name), quick)
+
+
+def measure(settings: Settings, folder: Path, quick: bool) -> dict[str, Any]:
+    """The same on a broker with all topics."""
+    rows, rounds = (QUICK_ROWS, 1) if quick else (ROWS, ROUNDS)
+    file, tenth = folder / "rows.jsonl", folder / "tenth.jsonl"
+    write_rows(file, rows)
+    write_rows(tenth, rows // 10)
+    sides: dict[str, list[dict[str, float]]] = {"ours": [], "bare": [], "celery": []}
+    work: dict[str, Callable[[int], dict[str, float]]] = {
+        "ours": lambda n: _child(settings, "submit", file, f"round-{n}"),
+        "bare": lambda n: _child(settings, "bare", file, f"bare-{n}"),
+    }
+    with _Redis(folder) as redis:
+        if redis.url:
+            few = QUICK_CELERY_ROWS if quick else CELERY_ROWS
+            work["celery"] = lambda n: _child(settings, "celery", file, redis.url, few)
+        for number in range(rounds):
+            order = list(work.items())
+            for side, measured in order if number % 2 else reversed(order):
+                sides[side].append(measured(number))
+    return _result(rows, sides, _child(settings, "submit", tenth, "tenth"), quick)
 
 
 def _result(
