@@ -70,7 +70,7 @@ def wanted(settings: Settings) -> list[Grant]:
 
 def found(settings: Settings) -> list[Grant]:
     """Every access control entry of the cluster. Raises Fatal when it keeps none or we may not see them."""
-    admin = clients.admin(settings)
+    admin = clients.reached(settings)
     # librdkafka gives an empty list instead of the broker's refusal, for either reason.
     cluster = _answer(admin.describe_cluster(include_authorized_operations=True, request_timeout=TIMEOUT_S), settings)
     if AclOperation.DESCRIBE not in (cluster.authorized_operations or ()):
@@ -113,7 +113,7 @@ def plan(settings: Settings) -> list[AccessChange]:
 
 def apply(settings: Settings, changes: Sequence[AccessChange], *, revoke: bool = False) -> None:
     """Make the changes of a plan; those that take rights away only when `revoke` says so. Raises Fatal or Transient."""
-    admin = clients.admin(settings)
+    admin = clients.reached(settings)
     create = [_binding(change.grant) for change in changes if change.action == "grant"]
     delete = [_filter(change.grant) for change in changes if change.action == "revoke" and revoke]
     if create:
@@ -148,7 +148,7 @@ def _has(allowed: set[AclOperation], operation: AclOperation) -> bool:
 
 def _allowed(settings: Settings, needed: Sequence[Grant]) -> dict[tuple[Resource, str], set[AclOperation]]:
     """Operations that the broker says are ours, by resource and name."""
-    admin = clients.admin(settings)
+    admin = clients.reached(settings)
     left = {(grant.resource, grant.name) for grant in needed}
     allowed: dict[tuple[Resource, str], set[AclOperation]] = {}
     until_s = time.monotonic() + TIMEOUT_S
@@ -179,6 +179,8 @@ def _operations(place: tuple[Resource, str], answer: Any, final: bool) -> set[Ac
     """None when it is worth asking again. final: it is not any more."""
     try:
         return set(answer.result(TIMEOUT_S).authorized_operations or ())
+    except TimeoutError:
+        raise Transient(f"no answer about {place[0]} {place[1]} in {TIMEOUT_S:.0f} s") from None
     except KafkaException as exc:
         error: Any = exc.args[0]
     if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):

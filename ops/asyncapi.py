@@ -14,7 +14,7 @@ from ops.exports import asyncapi_channels as channels
 from ops.exports import asyncapi_headers, json_schemas
 from ops.settings import Settings
 from ops.stages import READ_OUTSIDE, WRITTEN_OUTSIDE
-from ops.topics_admin import wanted
+from ops.topics_wanted import wanted
 from schemas import catalog
 from schemas.codec import MAX_RECORD_BYTES
 from schemas.topics import LIVE_TOPICS, ORDERS_REQUESTED, DeadLetters

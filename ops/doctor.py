@@ -83,14 +83,11 @@ def broker(settings: Settings) -> str:
 
     from ops.bus import clients
 
-    admin = clients.admin(settings)
+    admin = clients.reached(settings, BROKER_TIMEOUT_S)
     try:
         cluster = admin.describe_cluster(request_timeout=BROKER_TIMEOUT_S).result()
     except KafkaException as exc:
-        raise Transient(
-            f"{settings.bootstrap_servers} does not answer ({exc.args[0].str()}): start one with `reelbus up`, "
-            "or name yours with --bootstrap-servers"
-        ) from None
+        raise Transient(f"{settings.bootstrap_servers} does not answer: {exc.args[0].str()}") from None
     names = ", ".join(f"{node.host}:{node.port}" for node in cluster.nodes)
     return f"cluster {cluster.cluster_id} with {len(cluster.nodes)} broker(s): {names}"
 

@@ -18,24 +18,14 @@ from confluent_kafka.admin import (
     OffsetSpec,
 )
 
+from ops import tenants as tenants_file
 from ops.bus import clients
 from ops.settings import Settings
+from ops.topics_wanted import Wanted, shown, wanted, wanted_replies
 from schemas.errors import Transient
-from schemas.topics import DAY_MS, JOBS_EVENTS, LIVE_TOPICS, DeadLetters, Topic
+from schemas.topics import LIVE_TOPICS, Topic
 
 TIMEOUT_S = 30.0
-DEAD_LETTER_RETENTION_MS = 30 * DAY_MS
-SEGMENT_MS = DAY_MS // 24
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A topic as the table wants it. fixed: its partition count may not change once there are records."""
-
-    name: str
-    partitions: int
-    config: Mapping[str, str]
-    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +53,10 @@ class Change:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def wanted(prefix: str, topics: Iterable[Topic] = LIVE_TOPICS, replication: int = 1) -> list[Wanted]:
-    """Live topics and the dead letters of those that carry a typed record."""
-    both: list[Wanted] = []
-    for topic in topics:
-        # track folds the events of a partition into the state of the same partition.
-        fixed = topic.compacted or topic == JOBS_EVENTS
-        both.append(Wanted(topic.name(prefix), topic.partitions, _config(topic, replication), fixed))
-        if topic.record is not None:
-            dead = {**_deleted_after(DEAD_LETTER_RETENTION_MS), **_durable(replication)}
-            both.append(Wanted(DeadLetters(topic).name(prefix), 1, dead))
-    return both
-
-
-def _config(topic: Topic, replication: int) -> dict[str, str]:
-    if topic.retention_ms is None:
-        # State is small and rewritten all the time: compact early, or a restart reads every old row.
-        config = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(SEGMENT_MS)}
-    else:
-        config = _deleted_after(topic.retention_ms)
-    if topic.broker_time:
-        config["message.timestamp.type"] = "LogAppendTime"
-    return {**config, **_durable(replication)}
-
-
-def _deleted_after(retention_ms: int) -> dict[str, str]:
-    # Only closed segments are deleted, so a segment is closed well before its records expire.
-    segment_ms = min(DAY_MS, max(retention_ms // 4, 600_000))
-    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "segment.ms": str(segment_ms)}
-
-
-def _durable(replication: int) -> dict[str, str]:
-    return {"min.insync.replicas": "2"} if replication >= 3 else {}
+def wanted_of(settings: Settings, replication: int, topics: Sequence[Topic] = LIVE_TOPICS) -> list[Wanted]:
+    """What the table and the tenants file of the settings want. Raises Fatal for a tenants file that is wrong."""
+    tenants = tenants_file.load(settings.tenants)[0] if settings.tenants else None
+    return [*wanted(settings.prefix, topics, replication), *wanted_replies(settings.prefix, tenants, replication)]
 
 
 def compare(
@@ -103,20 +65,20 @@ def compare(
     """The changes that lead from what is found to what is wanted. Pure.
 
     found: topics of the cluster under our prefix
-    known: names of the whole table, also where `wanted` is a part of it
+    known: names that are nothing to remark upon, also where `wanted` is a part of the table
     """
     changes: list[Change] = []
     for want in wanted:
         have = found.get(want.name)
         if have is None:
-            detail = f"{want.partitions} partitions, replication {replication}, {_shown(want.config)}"
+            detail = f"{want.partitions} partitions, replication {replication}, {shown(want.config)}"
             changes.append(Change(want.name, "create", detail, want.partitions, replication, want.config))
             continue
         changes.extend(_partition_change(want, have))
         drift = {key: value for key, value in want.config.items() if have.config.get(key) != value}
         if drift:
             old = ", ".join(f"{key}={have.config.get(key, '')}" for key in sorted(drift))
-            changes.append(Change(want.name, "set-config", f"{_shown(drift)} (is {old})", config=drift))
+            changes.append(Change(want.name, "set-config", f"{shown(drift)} (is {old})", config=drift))
     extra = sorted(found.keys() - set(known))
     return changes + [Change(name, "unknown", "not in the table of topics; left alone") for name in extra]
 
@@ -135,29 +97,27 @@ def _partition_change(want: Wanted, have: Found) -> list[Change]:
     return []  # more than the table says is an operator's choice, and cannot be undone
 
 
-def _shown(config: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(config.items()))
-
-
 def plan(settings: Settings, *, replication: int | None = None, topics: Sequence[Topic] = LIVE_TOPICS) -> list[Change]:
     """Compare the cluster with the table.
 
     replication: factor for topics to create; default the number of brokers, at most 3
     topics:      a part of the table
-    Raises Transient when the cluster does not answer.
+    Raises Transient when the cluster does not answer, Fatal for a tenants file that is wrong.
     """
-    admin = clients.admin(settings)
+    admin = clients.reached(settings)
     try:
         cluster = admin.list_topics(timeout=TIMEOUT_S)
         factor = replication or min(3, len(cluster.brokers))
         ours = (f"{settings.prefix}.", f"dlq.{settings.prefix}.")
         partitions = {name: len(t.partitions) for name, t in cluster.topics.items() if name.startswith(ours)}
-        names = wanted(settings.prefix, topics, factor)
+        names = wanted_of(settings, factor, topics)
         configs = _configs(admin, [want.name for want in names if want.name in partitions])
     except KafkaException as exc:
         raise Transient(f"cannot read topics of {settings.bootstrap_servers}: {exc.args[0].str()}") from None
     found = {name: Found(count, configs.get(name, {})) for name, count in partitions.items()}
-    known = [want.name for want in wanted(settings.prefix)]
+    # More reply topics than the first of each tenant are that tenant's own, and no business of the table.
+    theirs = [name for name in partitions if name.startswith(f"{settings.prefix}.replies.")]
+    known = [*theirs, *(want.name for want in wanted(settings.prefix))]
     return compare(names, found, known, factor)
 
 
@@ -177,7 +137,7 @@ def apply(settings: Settings, changes: Iterable[Change]) -> None:
 
     Making them twice, or side by side with another process, does no harm. Raises Transient that names the topic.
     """
-    admin = clients.admin(settings)
+    admin = clients.reached(settings)
     todo = list(changes)
     create = [
         NewTopic(c.topic, c.partitions, c.replication, config=dict(c.config)) for c in todo if c.action == "create"

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, Conf
 from ops import access_admin, topics_admin
 from ops.bus import clients
 from ops.settings import Settings
-from ops.topics_admin import TIMEOUT_S, Wanted
+from ops.topics_admin import TIMEOUT_S, wanted_of
+from ops.topics_wanted import Wanted
 from schemas.errors import Fatal, Transient
 
 Kind = Literal[
@@ -73,17 +74,13 @@ def topics(settings: Settings, replication: int | None = None) -> list[Drift]:
     Raises Transient when the cluster does not answer.
     """
     changes = topics_admin.plan(settings, replication=replication)
-    tenants = f"{settings.prefix}.replies."  # they are their tenants' own, and need not be in the table
-    drift = [
-        Drift(_OF_ACTION[change.action], change.topic, change.detail)
-        for change in changes
-        if change.action != "unknown" or not change.topic.startswith(tenants)
-    ]
-    admin = clients.admin(settings)
+    drift = [Drift(_OF_ACTION[change.action], change.topic, change.detail) for change in changes]
+    admin = clients.reached(settings)
     try:
         cluster = admin.list_topics(timeout=TIMEOUT_S)
         factor = replication or min(3, len(cluster.brokers))
-        names = [want.name for want in topics_admin.wanted(settings.prefix) if want.name in cluster.topics]
+        wanted = wanted_of(settings, factor)
+        names = [want.name for want in wanted if want.name in cluster.topics]
         configs = _configs(admin, names)
     except KafkaException as exc:
         raise Transient(f"cannot read topics of {settings.bootstrap_servers}: {exc.args[0].str()}") from None
@@ -92,7 +89,7 @@ def topics(settings: Settings, replication: int | None = None) -> list[Drift]:
         partitions = cluster.topics[name].partitions
         replicas = min((len(partition.replicas) for partition in partitions.values()), default=0)
         found[name] = FoundTopic(len(partitions), replicas, *configs[name])
-    drift += of_topics(topics_admin.wanted(settings.prefix, replication=factor), found, factor)
+    drift += of_topics(wanted, found, factor)
     return sorted(drift, key=lambda d: (d.what, d.kind))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ops.access import Grant, grants
 from ops.settings import PACKAGE_ROOT
-from ops.topics_admin import Wanted, wanted
+from ops.topics_wanted import Wanted, wanted
 from schemas.errors import Fatal
 
 API_VERSION = "kafka.strimzi.io/v1"
@@ -24,13 +24,13 @@ _RESOURCE_FLAGS = {"topic": "--topic", "group": "--group", "transactional-id": "
 _KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
 
 
-def kafka_topics(prefix: str, replication: int, cluster: str) -> list[dict[str, Any]]:
-    """One Strimzi KafkaTopic per topic, dead letters included.
+def kafka_topics(topics: Iterable[Wanted], replication: int, cluster: str) -> list[dict[str, Any]]:
+    """One Strimzi KafkaTopic per topic.
 
     cluster: name of the Kafka resource that the topics belong to
     Raises Fatal when the prefix gives names that Kubernetes does not take.
     """
-    return [_kafka_topic(topic, replication, cluster) for topic in wanted(prefix, replication=replication)]
+    return [_kafka_topic(topic, replication, cluster) for topic in topics]
 
 
 def kafka_users(granted: Iterable[Grant], cluster: str) -> list[dict[str, Any]]:
@@ -61,13 +61,13 @@ def acl_commands(granted: Iterable[Grant]) -> str:
     return f'{head}{tool} --allow-principal "$who" "$@"; }}\n' + "".join(f"{line}\n" for line in lines)
 
 
-def as_json(prefix: str, replication: int, granted: Sequence[Grant]) -> str:
+def as_json(topics: Iterable[Wanted], replication: int, granted: Sequence[Grant]) -> str:
     """Topics and grants as one JSON object (for Terraform's jsondecode and the like)."""
-    topics = [
+    plain = [
         {"name": t.name, "partitions": t.partitions, "replication": replication, "config": dict(t.config)}
-        for t in wanted(prefix, replication=replication)
+        for t in topics
     ]
-    return json.dumps({"topics": topics, "acls": [asdict(grant) for grant in granted]}, indent=2) + "\n"
+    return json.dumps({"topics": plain, "acls": [asdict(grant) for grant in granted]}, indent=2) + "\n"
 
 
 def yaml(documents: Iterable[dict[str, Any]]) -> str:
@@ -83,7 +83,8 @@ def examples() -> dict[str, str]:
         "For yours: `reelbus topics export --format strimzi`.\n"
     )
     users = kafka_users(grants(EXAMPLE_PREFIX), EXAMPLE_CLUSTER)
-    topics = kafka_topics(EXAMPLE_PREFIX, EXAMPLE_REPLICATION, EXAMPLE_CLUSTER)
+    table = wanted(EXAMPLE_PREFIX, replication=EXAMPLE_REPLICATION)
+    topics = kafka_topics(table, EXAMPLE_REPLICATION, EXAMPLE_CLUSTER)
     return {"topics.yaml": head + yaml(topics), "users.yaml": head + yaml(users)}
 
 

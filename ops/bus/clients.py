@@ -3,7 +3,9 @@
 A property given by the user under librdkafka's own name wins over ours, except where a guarantee rests on it.
 """
 
+import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,8 @@ from schemas.errors import Fatal, Transient
 log = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_MS = 15_000
+REACH_S = 10.0
+_NOT_LET_IN = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 GRANT = "grant it with `reelbus topics acls apply` (docs/how-to/secure-kafka.md)"
 # murmur2 is what Java and aiokafka (Faust) use: all writers of a topic must send a key to the same partition.
 _PRODUCER: dict[str, object] = {"enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random"}
@@ -138,6 +142,34 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
 
 def admin(settings: Settings) -> AdminClient:
     """An admin client."""
-    made = _build(AdminClient, settings, {}, {})
+    return _admin(settings)
+
+
+def reached(settings: Settings, timeout_s: float = REACH_S) -> AdminClient:
+    """An admin client that a broker has let in. For commands: somebody waits, and wants to know why not.
+
+    Raises Fatal when a broker refuses the login or is not the one it should be, Transient when none answers.
+    """
+    errors: list[KafkaError] = []
+    made = _admin(settings, error_cb=errors.append)
+    until_s = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(KafkaException):
+            made.list_topics(timeout=0.5)
+            return made
+        made.poll(0)  # brings what the background thread met: the call above only says that it failed
+        if refused := next((e for e in errors if e.code() in _NOT_LET_IN), None):
+            raise Fatal(f"{_who(settings)} does not get into {settings.bootstrap_servers}: {refused.str()}")
+        if time.monotonic() > until_s:
+            met = [error.str() for error in errors if error.code() == KafkaError._TRANSPORT]
+            why = met[-1] if met else "it may want TLS or a password: docs/how-to/secure-kafka.md"
+            raise Transient(
+                f"no Kafka broker answers at {settings.bootstrap_servers} ({why}); start one with "
+                "`reelbus up`, or name yours with --bootstrap-servers"
+            )
+
+
+def _admin(settings: Settings, **more: object) -> AdminClient:
+    made = _build(AdminClient, settings, {}, more)
     assert isinstance(made, AdminClient)
     return made

@@ -99,17 +99,17 @@ def export(
     cluster: Annotated[str, typer.Option(metavar="NAME", help="Name of the Kafka resource (strimzi only).")] = "kafka",
 ) -> None:
     """Print topics and grants, for the prefix and the tenants file of the settings. Asks no broker."""
-    from ops import access_admin, topics_export
+    from ops import access_admin, topics_admin, topics_export
 
-    prefix, granted = place.settings.prefix, access_admin.wanted(place.settings)
+    topics, granted = topics_admin.wanted_of(place.settings, replication), access_admin.wanted(place.settings)
     match to:
         case Format.strimzi:
-            manifests = topics_export.kafka_topics(prefix, replication, cluster)
+            manifests = topics_export.kafka_topics(topics, replication, cluster)
             text = topics_export.yaml([*manifests, *topics_export.kafka_users(granted, cluster)])
         case Format.acls:
             text = topics_export.acl_commands(granted)
         case Format.json:
-            text = topics_export.as_json(prefix, replication, granted)
+            text = topics_export.as_json(topics, replication, granted)
     data(text.rstrip("\n"))
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from ops.stages import READ_OUTSIDE, STAGES, WRITTEN_OUTSIDE, Stage
-from ops.topics_admin import Wanted
+from ops.topics_wanted import Wanted
 from schemas import catalog
 from schemas.events import JobReply
 from schemas.plan import Plan

@@ -21,7 +21,7 @@ from ops.bus import dead_letter
 from ops.exports.asyncapi_channels import JSON_TOO, records_of
 from ops.local.jars import cache_folder
 from ops.stages import READ_OUTSIDE, WRITTEN_OUTSIDE
-from ops.topics_admin import wanted
+from ops.topics_wanted import wanted
 from schemas import cloud_events, codec, envelope
 from schemas.errors import InvalidMessage
 from schemas.records import Incoming

@@ -1,8 +1,12 @@
 """What `reelbus topics plan` finds, without a broker."""
 
+from dataclasses import replace
+
 import pytest
 
-from ops.topics_admin import Change, Found, Wanted, compare, wanted
+from ops.topics_admin import Change, Found, compare
+from ops.topics_wanted import Wanted, wanted, wanted_replies
+from schemas.tenants import TenantEntry, TenantsFile
 from schemas.topics import HOUR_MS, JOBS_EVENTS, JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, LIVE_TOPICS, WORKERS_STATE
 
 PLAIN = Wanted("p.a.v1", 4, {"retention.ms": "1000"})
@@ -66,3 +70,12 @@ def test_state_is_compacted_and_requests_carry_the_brokers_clock() -> None:
 @pytest.mark.parametrize(("replication", "expected"), [(1, None), (2, None), (3, "2")])
 def test_three_replicas_acknowledge_by_two(replication: int, expected: str | None) -> None:
     assert {want.config.get("min.insync.replicas") for want in wanted("p", replication=replication)} == {expected}
+
+
+def test_every_tenant_of_the_file_gets_a_reply_topic_unless_it_names_its_own() -> None:
+    elsewhere = TenantEntry(reply_topics=("answers.globex",))
+    file = TenantsFile(tenants={"globex": elsewhere, "acme": TenantEntry(), "default": TenantEntry()})
+    (acme,) = wanted_replies("p", file)
+    (default,) = [want for want in wanted("p") if want.name == "p.replies.default.v1"]
+    assert acme == replace(default, name="p.replies.acme.v1")
+    assert wanted_replies("p", None) == []

@@ -262,6 +262,30 @@ def test_topics_plan_and_apply(make_settings):
     assert "nothing to change" in shell("topics", "apply")[1]
 
 
+def test_drift_and_grants_on_a_broker_that_keeps_no_access_lists(make_settings):
+    settings = make_settings(topics=(WORKERS_STATE,))
+    shell = Shell(settings)
+    out, err = shell("topics", "drift", "--json", code=1)
+    drift = [json.loads(line) for line in out.splitlines()]
+    assert {(one["kind"], one["what"]) for one in drift} >= {("missing-topic", JOBS_STATE.name(settings.prefix))}
+    assert all(one["what"] != WORKERS_STATE.name(settings.prefix) for one in drift)
+    assert "grants were not compared: the cluster keeps no access control lists" in err
+    for command in ("plan", "apply"):
+        assert "authorizer.class.name" in shell("topics", "acls", command, code=1)[1]
+    shell("topics", "apply")
+    out, err = shell("topics", "drift")
+    assert (out, err.splitlines()[-1]) == ("", "no drift of topics")
+
+
+def test_export_asks_no_broker(bare_settings):
+    shell = Shell(bare_settings.replace(bootstrap_servers="127.0.0.1:1"))
+    prefix = bare_settings.prefix
+    assert f'  name: "{prefix}.jobs.state.v1"' in shell("topics", "export")[0]
+    assert f"acl User:{prefix}-track --topic {prefix}.jobs.state.v1" in shell("topics", "export", "--format", "acls")[0]
+    assert json.loads(shell("topics", "export", "--format", "json")[0]).keys() == {"topics", "acls"}
+    assert "my_x.jobs" in shell("topics", "export", "--prefix", "my_x", code=1)[1]
+
+
 def test_doctor_finds_a_sound_installation_sound(shell):
     found = {check["name"]: check for check in map(json.loads, shell("doctor", "--json")[0].splitlines())}
     assert {"broker", "topics", "store", "clock", "encoders", "device", "models", "packages"} <= found.keys()

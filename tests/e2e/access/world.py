@@ -10,18 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka.admin import NewTopic
-
 from ops import access, access_admin, tenants, topics_admin
 from ops.access import Grant
-from ops.bus import clients
 from ops.local import children
 from ops.local.supervisor import stage_command
 from ops.settings import PREFIX, Settings
 from ops.stages import STAGES
 from producers.client.signing import Signer
 from schemas.tenants import TenantsFile
-from schemas.topics import reply_topics_of
+from schemas.topics import reply_topic_of
 from tests.e2e.access.broker import ADMIN, SecureBroker
 
 SETTLE_S = 30.0
@@ -81,7 +78,7 @@ class World:
         return Signer.from_file(self.broker.folder / f"{tenant}.key", KEY_ID)
 
     def reply_topic(self, tenant: str) -> str:
-        return f"{reply_topics_of(tenant, self.prefix)}v1"
+        return reply_topic_of(tenant, self.prefix)
 
     @contextmanager
     def stage(self, name: str) -> Iterator["RunningStage"]:
@@ -162,7 +159,4 @@ def build(broker: SecureBroker, prefix: str) -> World:
     world.await_access(missing=set())
     ops = world.settings(operator)
     topics_admin.apply(ops, topics_admin.plan(ops))
-    admin = clients.admin(ops)
-    for done in admin.create_topics([NewTopic(world.reply_topic(tenant), 2, 1) for tenant in TENANTS[:2]]).values():
-        done.result()
     return world
