@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ops.settings import Settings
-from producers.client.client import Client, Job, Request
+from producers.client.client import Client, Job, Request, one_of
 from producers.client.download import fetch
 from producers.client.story import Story
 from schemas.events import JobFinished, JobReply
@@ -26,36 +27,38 @@ class AsyncJob:
 
     async def events(self, timeout_s: float | None = None) -> AsyncIterator[JobReply]:
         """See Job.events."""
-        story = await asyncio.to_thread(self._job.story)
+        story = await asyncio.to_thread(self._job.story, timeout_s)
         async for reply in self._tell(story, timeout_s):
             yield reply
 
     async def _tell(self, story: Story, timeout_s: float | None) -> AsyncIterator[JobReply]:
-        inbox, loop, news = self._client.mailbox.inbox, asyncio.get_running_loop(), asyncio.Event()
+        inbox, loop, news = self._client.inbox, asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(news.set)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(news.set)
 
+        until_s = None if timeout_s is None else loop.time() + timeout_s
         handle = inbox.listen(self.job_id, wake)
         seen = 0
         try:
-            async with asyncio.timeout(timeout_s):
-                while not story.ended:
-                    news.clear()
-                    replies = inbox.known(self.job_id, seen)
-                    seen += len(replies)
-                    for reply in story.tell(replies):
-                        yield reply
-                    if not replies:
-                        await news.wait()
+            while not story.ended:
+                news.clear()
+                replies = inbox.known(self.job_id, seen)
+                seen += len(replies)
+                for reply in story.tell(replies):
+                    yield reply
+                if not replies:
+                    # Not asyncio.timeout over the loop: it would strike while the caller works on a reply.
+                    await asyncio.wait_for(news.wait(), None if until_s is None else until_s - loop.time())
         except TimeoutError:
             raise story.late(timeout_s or 0) from None
         finally:
-            inbox.unlisten(handle)
+            inbox.unlisten(self.job_id, handle)
 
     async def wait(self, timeout_s: float | None = None) -> JobFinished:
         """See Job.wait."""
-        story = await asyncio.to_thread(self._job.story)
+        story = await asyncio.to_thread(self._job.story, timeout_s)
         async for _ in self._tell(story, timeout_s):
             pass
         return story.result()
@@ -93,7 +96,7 @@ class AsyncClient:
         **fields: Any,
     ) -> AsyncJob:
         """See Client.submit."""
-        (job,) = await self.submit_many([request if request is not None else fields], trace=trace)
+        (job,) = await self.submit_many([one_of(request, fields)], trace=trace)
         return job
 
     async def submit_many(

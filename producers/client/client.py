@@ -11,18 +11,29 @@ from typing import Any
 from ops.settings import Settings, load
 from producers.client.core import addressed, checked, id_of_content
 from producers.client.download import fetch
-from producers.client.mailbox import Mailbox
-from producers.client.sending import SOURCE, Sender, submission_id
+from producers.client.inbox import Inbox
+from producers.client.mailbox import CLOSED, Mailbox
+from producers.client.sending import SOURCE, Sender
 from producers.client.signing import Signer
-from producers.client.story import Story
-from schemas.codec import encode
+from producers.client.story import Story, submission_id
+from schemas.errors import Transient
 from schemas.events import JobFinished, JobReply
+from schemas.ids import fingerprint
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import reply_topic_of
 
 Request = JobRequest | Mapping[str, Any]
 LOOKBACK_S = 3600.0
 FOREVER_S = 10.0 * 365 * 24 * 3600
+
+
+def one_of(request: Request | None, fields: Mapping[str, Any]) -> Request:
+    """What `submit` is given: a request, or its fields. Raises TypeError for both."""
+    if request is None:
+        return fields
+    if fields:
+        raise TypeError(f"submit takes a request or its fields, not both: found {', '.join(sorted(fields))} as well")
+    return request
 
 
 class Job:
@@ -32,9 +43,8 @@ class Job:
         self.job_id = job_id
         self._client = client
         self._ce_id = ce_id
-        inbox = client.mailbox.inbox
-        inbox.watch(job_id)
-        weakref.finalize(self, inbox.forget, job_id)
+        client.inbox.watch(job_id)
+        weakref.finalize(self, client.inbox.forget, job_id)
 
     def __repr__(self) -> str:
         return f"Job({self.job_id!r})"
@@ -44,23 +54,25 @@ class Job:
 
         Raises TimeoutError when the end does not come within `timeout_s`, Transient when replies cannot be read.
         """
+        yield from self._tell(self.story(timeout_s), timeout_s)
+
+    def story(self, timeout_s: float | None = None) -> Story:
+        """A new telling of the job, with what was said before this client was there looked up."""
+        mailbox = self._client.mailbox
+        if not self._ce_id:
+            mailbox.look_back(self.job_id, FOREVER_S if timeout_s is None else timeout_s)
+        return Story(self.job_id, self._ce_id)
+
+    def _tell(self, story: Story, timeout_s: float | None) -> Iterator[JobReply]:
         limit_s = FOREVER_S if timeout_s is None else timeout_s
         until_s = time.monotonic() + limit_s
-        story, inbox = self.story(), self._client.mailbox.inbox
-        seen = 0
+        seen, inbox = 0, self._client.inbox
         while not story.ended:
             replies = inbox.wait(self.job_id, seen, until_s - time.monotonic())
             seen += len(replies)
             yield from story.tell(replies)
-            if not replies and not story.ended:
+            if not replies:
                 raise story.late(limit_s)
-
-    def story(self) -> Story:
-        """A new telling of the job, with what was said before this client was there looked up."""
-        self._client.mailbox.ready()
-        if not self._ce_id:
-            self._client.mailbox.look_back(self.job_id)
-        return Story(self.job_id, self._ce_id)
 
     def wait(self, timeout_s: float | None = None) -> JobFinished:
         """The result, once the job is completed.
@@ -68,16 +80,9 @@ class Job:
         Raises JobRejected (code, field, message), NoVideo (failed, cancelled, expired, deleted), TimeoutError with
         where the job stands, Transient.
         """
-        story = self.story()
-        limit_s = FOREVER_S if timeout_s is None else timeout_s
-        until_s = time.monotonic() + limit_s
-        seen, inbox = 0, self._client.mailbox.inbox
-        while not story.ended:
-            replies = inbox.wait(self.job_id, seen, until_s - time.monotonic())
-            seen += len(replies)
-            story.tell(replies)
-            if not replies and not story.ended:
-                raise story.late(limit_s)
+        story = self.story(timeout_s)
+        for _ in self._tell(story, timeout_s):
+            pass
         return story.result()
 
     def cancel(self, reason: str = "") -> None:
@@ -102,7 +107,7 @@ class Client:
     signer:      signs requests where the operator asks for that
     lookback_s:  replies so old are at hand at once; older ones are looked up for `job`
     source:      CloudEvents source of the requests; comes back as origin.ce_source of every result
-    Every method raises Transient when the broker is out of reach.
+    What needs the broker raises Transient when it is out of reach; who waits for a job goes on waiting.
     """
 
     def __init__(
@@ -121,7 +126,9 @@ class Client:
         self.reply_topic = reply_topic or reply_topic_of(tenant, self.settings.prefix)
         self._lookback_s = lookback_s
         self._sender = Sender(self.settings, signer, source)
+        self.inbox = Inbox()
         self._mailbox: Mailbox | None = None
+        self._closed = False
         self._opening = threading.Lock()
 
     def __enter__(self) -> "Client":
@@ -134,15 +141,18 @@ class Client:
         """Send what is waiting and stop reading. Jobs go on."""
         self._sender.flush()
         with self._opening:
+            self._closed = True
             if self._mailbox is not None:
                 self._mailbox.close()
 
     @property
     def mailbox(self) -> Mailbox:
-        """The reader of the reply topic, opened at first use."""
+        """The reader of the reply topic, opened at first use, and anew when it had to give up."""
         with self._opening:
+            if not self._closed and (self._mailbox is None or self._mailbox.gave_up):
+                self._mailbox = Mailbox(self.settings, self.inbox, self.tenant, self.reply_topic, self._lookback_s)
             if self._mailbox is None:
-                self._mailbox = Mailbox(self.settings, self.tenant, self.reply_topic, self._lookback_s)
+                raise Transient(CLOSED)
             return self._mailbox
 
     def submit(
@@ -158,7 +168,7 @@ class Client:
         have another job of the same content. trace: W3C headers, e.g. {"traceparent": ...}; they come back on results.
         Raises InvalidMessage that names the field; nothing is sent then.
         """
-        (job,) = self.submit_many([request if request is not None else fields], trace=trace)
+        (job,) = self.submit_many([one_of(request, fields)], trace=trace)
         return job
 
     def submit_many(self, requests: Iterable[Request], *, trace: Mapping[str, str] | None = None) -> Iterator[Job]:
@@ -166,10 +176,11 @@ class Client:
 
         A request that is wrong raises InvalidMessage; those before it are sent, it and the rest are not.
         """
-        assert self.mailbox  # it reads before the first request goes out
+        if self._closed:
+            raise Transient(CLOSED)
+        _ = self.mailbox  # it reads before the first request goes out
         for request in self._sender.requests(map(self._prepared, requests), trace):
-            ce_id = submission_id(request.job_id, encode(request, "json"))
-            yield Job(self, request.job_id, ce_id)
+            yield Job(self, request.job_id, submission_id(request.job_id, fingerprint(request)))
 
     def _prepared(self, request: Request) -> JobRequest:
         plain = addressed(request, self.tenant, self.reply_topic)

@@ -1,5 +1,6 @@
 """Fetches a published file from where the result says it is."""
 
+import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -33,8 +34,10 @@ def fetch(settings: Settings, file: PublishedFile, target: Path) -> Path:
         if not Path(where).is_dir():
             raise InvalidMessage(f"uri: {file.uri} is on another machine: there is no folder {where} here")
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = open_store(settings.replace(store=where)).fetch(file.key, target)
-    if (found.sha256, found.size_bytes) != (file.sha256, file.size_bytes):
-        target.unlink()
-        raise ObjectCorrupt(f"object {file.key}: the result says sha256 {file.sha256}, the store has {found.sha256}")
+    with tempfile.TemporaryDirectory(prefix=".reelbus-", dir=target.parent) as drafts:
+        draft = Path(drafts) / "draft"
+        found = open_store(settings.replace(store=where)).fetch(file.key, draft)
+        if (found.sha256, found.size_bytes) != (file.sha256, file.size_bytes):
+            raise ObjectCorrupt(f"object {file.key}: the result says sha256 {file.sha256}, found is {found.sha256}")
+        draft.replace(target)
     return target

@@ -1,6 +1,5 @@
 """Sends requests and orders: idempotent, acknowledged by all replicas, with the headers of the contract."""
 
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,10 +11,11 @@ from ops.bus import clients
 from ops.settings import Settings
 from producers.client.reader import partitions_of
 from producers.client.signing import Signer
+from producers.client.story import submission_id
 from schemas.cloud_events import TRACE
 from schemas.codec import encode
 from schemas.errors import InvalidMessage, Transient
-from schemas.ids import job_key
+from schemas.ids import fingerprint, job_key
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import JOBS_REQUESTED, ORDERS_REQUESTED, Topic
 
@@ -126,7 +126,7 @@ class Sender:
         name, value = topic.name(self._settings.prefix), encode(record, "json")
         given = {
             "ce_specversion": "1.0",
-            "ce_id": submission_id(key, value),
+            "ce_id": submission_id(key, fingerprint(record)),
             "ce_source": self._source,
             "ce_type": f"reelbus.{topic.entity}.v1",
             "ce_subject": key,
@@ -148,11 +148,6 @@ class Sender:
         """Wait until every record is delivered or failed, which is bounded by delivery.timeout.ms."""
         if self._opened is not None:
             self._opened.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
-
-
-def submission_id(key: str, value: bytes) -> str:
-    """CloudEvents id of a record: the same for the same bytes, so that sending again is seen to be that."""
-    return f"{key}-{hashlib.sha256(value).hexdigest()[:16]}"
 
 
 def _acknowledged(entry: tuple[JobRequest, _Sent]) -> JobRequest:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.client import Client
 from producers.client.core import addressed, checked, id_of_content, new_job_id, one_shot
 from producers.client.download import store_of
 from producers.client.inbox import MOST_UNWATCHED, Inbox
-from producers.client.sending import submission_id
-from producers.client.story import NoVideo, Story
+from producers.client.story import NoVideo, Story, submission_id
 from schemas.errors import InvalidMessage, JobRejected, Transient
 from schemas.events import JobReply, PublishedFile, Reason
 from schemas.plan import Origin
@@ -69,12 +69,40 @@ def test_a_deletion_that_is_known_is_the_end_of_a_finished_job() -> None:
         story.result()
 
 
-def test_the_refusal_of_somebody_elses_request_is_not_taken_for_ours() -> None:
-    conflict = reply("a", 1, "rejected", "accepted", reason=REASON, origin=Origin(ce_id=submission_id("a", b"1")))
-    for ce_id, told in ((submission_id("a", b"1"), 1), (submission_id("a", b"2"), 0), ("", 0)):
+OURS, THEIRS = (Origin(ce_id=submission_id("a", hash * 64)) for hash in "12")
+
+
+@pytest.mark.parametrize("origin", [THEIRS, Origin(ce_id="another-tool"), Origin()])
+def test_the_refusal_of_somebody_elses_request_is_not_taken_for_ours(origin: Origin) -> None:
+    conflict = reply("a", 1, "rejected", "accepted", reason=REASON, origin=origin)
+    for ce_id in (OURS.ce_id, ""):
         story = Story("a", ce_id)
-        assert len(story.tell([conflict])) == told
-        assert story.ended == bool(told)
+        assert (story.tell([conflict]), story.ended) == ([], False)
+
+
+def test_the_refusal_of_our_second_request_is_ours() -> None:
+    story = Story("a", OURS.ce_id)
+    assert story.tell([reply("a", 1, "rejected", "accepted", reason=REASON, origin=OURS)])
+    with pytest.raises(JobRejected):
+        story.result()
+
+
+@pytest.mark.parametrize(("kind", "state"), [("finished", "completed"), ("rejected", "rejected")])
+def test_what_became_of_another_request_under_our_id_is_not_taken_for_ours(kind: str, state: str) -> None:
+    """It ended before ours was sent: neither its video nor its fault is the answer to ours."""
+    inbox, story = Inbox(), Story("a", OURS.ce_id)
+    for told in (reply("a", 1, origin=THEIRS), reply("a", 8, kind, state, reason=REASON, origin=THEIRS)):
+        inbox.deliver(told)
+    assert story.tell(inbox.known("a")) == []
+    conflict = reply("a", 8, "rejected", state, reason=REASON, origin=OURS)
+    inbox.deliver(conflict)
+    assert story.tell(inbox.known("a")) == [conflict]
+
+
+def test_an_end_that_another_tool_was_told_is_ours_too() -> None:
+    story = Story("a", OURS.ce_id)
+    assert story.tell([reply("a", 8, "finished", "completed", origin=Origin(ce_id="batch-7"))])
+    assert story.ended
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "expired"])
@@ -115,6 +143,33 @@ def test_whoever_waits_is_woken_by_a_reply_and_by_a_fault() -> None:
     with pytest.raises(Transient, match="gone"):
         inbox.wait("a", 1, 30)
     assert len(inbox.wait("a", 0, 0)) == 1, "what is known can still be read"
+
+
+def test_many_forgotten_jobs_are_dropped() -> None:
+    inbox = Inbox()
+    jobs = [f"j{number}" for number in range(MOST_UNWATCHED + 500)]
+    for job_id in jobs:
+        inbox.watch(job_id)
+        inbox.deliver(reply(job_id, 1))
+    for job_id in jobs:
+        inbox.forget(job_id)
+    inbox.deliver(reply("last", 1))
+    assert sum(bool(inbox.known(job_id)) for job_id in [*jobs, "last"]) == MOST_UNWATCHED
+    assert inbox.known("last")
+
+
+def test_a_request_beside_fields_is_refused() -> None:
+    with pytest.raises(TypeError, match="job_id"):
+        Client("127.0.0.1:1").submit(one_shot("x", duration_s=1), job_id="mine")
+
+
+def test_a_closed_client_sends_nothing() -> None:
+    with Client("127.0.0.1:1") as client:
+        pass
+    with pytest.raises(Transient, match="the client is closed"):
+        client.submit(one_shot("x", duration_s=1))
+    with pytest.raises(Transient, match="the client is closed"):
+        client.job("x").wait(1)
 
 
 @pytest.mark.parametrize(

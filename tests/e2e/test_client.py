@@ -100,6 +100,9 @@ def test_refusals_come_as_what_they_are(settings: Settings) -> None:
         with pytest.raises(JobRejected, match="used before"):
             client.submit({**ball("black"), "job_id": "taken"}).wait(END_S)
         assert taken.wait(END_S).state == "completed", "the first one is not disturbed"
+        for _ in range(2):
+            with pytest.raises(JobRejected, match="used before"):
+                client.submit({**ball("black"), "job_id": "taken"}).wait(END_S)
 
 
 def test_cancel_ends_a_job_without_a_video(settings: Settings) -> None:
@@ -157,6 +160,22 @@ def test_asyncio(settings: Settings, tmp_path: Path) -> None:
                 await long.wait(END_S)
 
     asyncio.run(scene())
+
+
+def test_a_reader_that_ended_is_opened_anew(settings: Settings) -> None:
+    faults = [OSError("no more memory")]
+
+    def broken() -> None:
+        if faults:
+            raise faults.pop()
+
+    with Client(settings) as client:
+        job = client.submit(ball("grey"))
+        client.inbox.listen(job.job_id, broken)
+        with pytest.raises(Transient, match="no more memory"):
+            job.wait(END_S)
+        again = client.submit({**ball("grey"), "job_id": new_job_id()})
+        assert again.wait(END_S).state == "completed"
 
 
 def test_no_broker_is_said_soon() -> None:
