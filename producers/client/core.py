@@ -1,19 +1,20 @@
 """From what a user wrote to valid requests. Pure but for `new_job_id`, which is handed in where one is needed."""
 
-import re
+import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from schemas.codec import decode
+from schemas.codec import MAX_RECORD_BYTES
 from schemas.errors import InvalidMessage
 from schemas.ids import fingerprint, job_key
 from schemas.request import JobRequest, Lane, Output, Shot
+from schemas.shape_faults import refusal
 
 DEFAULT_TENANT = "default"
-_AT = re.compile(r"^(?P<fault>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+_decoder = msgspec.json.Decoder(JobRequest)
 
 
 def one_shot(
@@ -30,7 +31,7 @@ def one_shot(
 ) -> JobRequest:
     """A storyboard of one shot. Without `job_id` the client makes one when it submits.
 
-    Limits are those of `schemas.events`; they are checked by `checked`, not here.
+    Limits are those of `schemas.request`; they are checked by `checked`, not here.
     """
     shot = Shot(prompt=prompt, duration_s=duration_s, negative_prompt=negative_prompt, seed=seed)
     return JobRequest(job_id=job_id, tenant=tenant, lane=lane, model=model, shots=(shot,), output=output or Output())
@@ -50,9 +51,15 @@ def checked(request: JobRequest | Mapping[str, Any], new_id: Callable[[], str]) 
     if not plain.get("job_id"):
         plain = {**plain, "job_id": new_id()}
     try:
-        return decode(JobRequest, msgspec.json.encode(plain))
-    except InvalidMessage as exc:
-        raise InvalidMessage(explained(str(exc), plain)) from None
+        raw = msgspec.json.encode(plain)
+        made = _decoder.decode(raw)
+    except UnicodeEncodeError as exc:
+        raise InvalidMessage(f"the request: a text is not Unicode: {exc.reason}") from None
+    except msgspec.ValidationError as exc:
+        raise InvalidMessage(refusal(str(exc), plain).message) from None
+    if len(raw) > MAX_RECORD_BYTES:
+        raise InvalidMessage(f"the request: {len(raw)} bytes of JSON; the limit is {MAX_RECORD_BYTES}")
+    return made
 
 
 def id_of_content(request: JobRequest | Mapping[str, Any]) -> str:
@@ -76,30 +83,6 @@ def addressed(request: JobRequest | Mapping[str, Any], tenant: str, reply_topic:
     return plain
 
 
-def explained(message: str, plain: object) -> str:
-    """A decoder's message with the field first and the value it had: ``output.width_px is 3: Expected `int` >= 64``."""
-    fault = message.partition(": ")[2] or message
-    found = _AT.match(fault)
-    if found is None:
-        return fault
-    path = found["path"]
-    return f"{path}{_value(plain, path)}: {found['fault']}"
-
-
-def _value(plain: object, path: str) -> str:
-    """' is <value>' for a short plain value at `path`, else ''."""
-    here: Any = plain
-    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
-        try:
-            here = here[int(index)] if index else here[name]
-        except (KeyError, IndexError, TypeError):
-            return ""
-    if isinstance(here, dict | list):
-        return ""
-    text = msgspec.json.encode(here).decode()
-    return f" is {text}" if len(text) <= 60 else f" is {text[:40]}... ({len(text)} characters)"
-
-
 def read_requests(lines: Iterable[str], new_id: Callable[[], str]) -> Iterator[JobRequest]:
     """Requests of a JSON document (one object, or a list of them) or of JSON lines, told apart by their first line.
 
@@ -111,7 +94,7 @@ def read_requests(lines: Iterable[str], new_id: Callable[[], str]) -> Iterator[J
     if first is None:
         raise InvalidMessage("no request found: the input is empty")
     if _is_object(first[1]):
-        yield from (_request(line, f"line {number}", new_id) for number, line in _chained(first, numbered))
+        yield from (_request(line, f"line {number}", new_id) for number, line in itertools.chain([first], numbered))
         return
     text = first[1] + "".join(line for _, line in numbered)
     document = _parsed(text, "the input")
@@ -120,11 +103,6 @@ def read_requests(lines: Iterable[str], new_id: Callable[[], str]) -> Iterator[J
         return
     for position, item in enumerate(document):
         yield _request(msgspec.json.encode(item).decode(), f"item {position}", new_id)
-
-
-def _chained(first: tuple[int, str], rest: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from rest
 
 
 def _is_object(line: str) -> bool:

@@ -112,13 +112,13 @@ def test_a_wrong_line_is_told_and_those_before_it_are_sent(shell, settings, tmp_
     file.write_text(json.dumps(good) + "\n" + json.dumps({**good, "job_id": "bad", "wat": 1}) + "\n")
     out, err = shell("submit", str(file), code=2)
     assert out == "good\n"
-    assert err.strip().splitlines()[-1].startswith("reelbus: line 2: Object contains unknown field `wat`")
+    assert err.strip().splitlines()[-1].startswith('reelbus: line 2: the request: unknown field "wat"')
     assert [request.job_id for request in requested(settings, "standard")] == ["good"]
 
 
 def test_a_wrong_option_is_told_by_field_and_nothing_is_sent(shell, settings):
     out, err = shell("submit", "--prompt", "x", "--fps", "1000", code=2)
-    assert (out, err) == ("", "reelbus: output.fps is 1000: Expected `int` <= 60\n")
+    assert (out, err) == ("", "reelbus: output.fps: found 1000; expected a whole number from 1 to 60\n")
     assert requested(settings, "standard") == []
 
 
