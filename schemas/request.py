@@ -36,6 +36,7 @@ ShotIndex = Annotated[int, Meta(ge=0, le=49)]
 Moment = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Milliseconds since the epoch, up to the year 9999. Bounded like every number: what has no bound fits no schema."""
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Metadata = Annotated[dict[str, str], Meta(max_length=32)]
 
 
 class Media(Record, frozen=True, kw_only=True):
@@ -287,7 +288,7 @@ class JobRequest(Record, frozen=True, kw_only=True):
     """Address that is told of the end; only where the operator has set a signing secret."""
     batch_id: Annotated[str, Meta(pattern=JOB_ID_PATTERN)] | None = None
     """Name of the batch that the job belongs to; given back on every result."""
-    metadata: Annotated[dict[str, str], Meta(max_length=32)] = {}
+    metadata: Metadata = {}
     """Given back unchanged on every result. At most 32 entries, 4 KiB in all."""
 
 

@@ -89,11 +89,16 @@ def _check_texts(request: JobRequest, limits: JobLimits) -> None:
         raise _limit("shots", f"prompts of {total} bytes in all; the limit is {limits.max_text_bytes}")
 
 
+def metadata_bytes(metadata: Mapping[str, str]) -> int:
+    """Keys and values together, in UTF-8."""
+    return sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+
+
 def _check_metadata(request: JobRequest, limits: JobLimits) -> None:
     for key, value in request.metadata.items():
         if control := _control(key) or _control(value, "\n\t"):
             raise _refusal("metadata", f"holds the control character {control}; remove it")
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
+    size = metadata_bytes(request.metadata)
     if size > limits.max_metadata_bytes:
         raise _limit("metadata", f"{size} bytes in all; the limit is {limits.max_metadata_bytes}")
 

@@ -1,6 +1,7 @@
 """The judgement of one request or order. Pure."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from schemas.records import Incoming
 from schemas.reports import job_event
 from schemas.request import JobOrder, JobRequest, Lane
 from schemas.work import Command
-from stream_processors.moderate.checks import Offer, check
+from stream_processors.moderate.checks import Offer, check, metadata_bytes
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.policy import Policy
 from stream_processors.moderate.reading import RIGHT, Identity, identify, read
@@ -152,6 +153,7 @@ def _reject_unread(record: Incoming, lane: Lane, refusal: JobRejected, rules: Ru
         lane=lane,
         reply_topic=_allowed(who, rules.tenants),
         batch_id=who.batch_id,
+        metadata=_answerable_metadata(who.metadata, rules.offer),
         requested_at_ms=record.timestamp_ms,
         reason=_reason(refusal),
         origin=origin_of(record.headers, value, key_id),
@@ -198,11 +200,14 @@ def _answerable(request: JobRequest, lane: Lane, refusal: JobRejected, rules: Ru
     It may have been refused before its reply topic was looked at, and an answer goes to no topic of somebody else.
     """
     offer, topic = rules.offer, request.reply_topic
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in request.metadata.items())
-    metadata = request.metadata if size <= offer.limits.max_metadata_bytes else {}
+    metadata = _answerable_metadata(request.metadata, offer)
     webhook = request.webhook if offer.webhooks and not refusal.field.startswith("webhook") else None
     reply_topic = topic if topic and rules.tenants.reply_topic_allowed(request.tenant, topic) else None
     return replace(request, lane=lane, metadata=metadata, webhook=webhook, reply_topic=reply_topic)
+
+
+def _answerable_metadata(metadata: Mapping[str, str], offer: Offer) -> dict[str, str]:
+    return dict(metadata) if metadata_bytes(metadata) <= offer.limits.max_metadata_bytes else {}
 
 
 def _check_policy(request: JobRequest, policy: Policy) -> None:

@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import msgspec
@@ -12,7 +13,7 @@ from schemas import shapes
 from schemas.codec import MAX_RECORD_BYTES, format_of, unframed
 from schemas.errors import InvalidMessage, JobRejected
 from schemas.ids import JOB_ID_PATTERN, TENANT_PATTERN
-from schemas.request import TOPIC_PATTERN, JobRequest
+from schemas.request import TOPIC_PATTERN, JobRequest, Metadata
 from schemas.shape_faults import refusal
 
 MAX_READABLE_BYTES = 1024 * 1024
@@ -25,12 +26,13 @@ _decoder = msgspec.json.Decoder(JobRequest)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose job a record is about and where its answer goes, also when the record itself is refused."""
+    """Whose job a record is about and what its answer needs, also when the record itself is refused."""
 
     tenant: str
     job_id: str
     reply_topic: str = ""
     batch_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Names(msgspec.Struct):
@@ -85,6 +87,7 @@ def identify(value: bytes) -> Identity | None:
         job_id,
         _matching(document, "reply_topic", TOPIC_PATTERN),
         _matching(document, "batch_id", JOB_ID_PATTERN),
+        _metadata(document),
     )
 
 
@@ -92,6 +95,16 @@ def _matching(document: dict[str, Any], name: str, pattern: str) -> str:
     """A text of the document, "" when it is missing or not as it should be."""
     value = document.get(name)
     return value if isinstance(value, str) and re.fullmatch(pattern, value) else ""
+
+
+def _metadata(document: dict[str, Any]) -> dict[str, str]:
+    """The caller's metadata, empty when it is not as it should be. Its size is not looked at."""
+    try:
+        given = msgspec.convert(document.get("metadata"), Metadata)
+        msgspec.json.encode(given)  # the lenient parser lets lone surrogates through
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        return {}
+    return given
 
 
 def _refuse_size(value: bytes) -> NoReturn:

@@ -29,8 +29,8 @@ Every row is a record that the tests send to `jobs.requested.standard`: to the j
 running stage on a real broker. This page is written from the answers (`make generated`), and a test compares it with
 them.
 
-*rejected*: the caller is told, as event, state, terminal record, reply and webhook, with `code`, `field` and
-`message`. *dead letter*: no job can be named, or the sender is not proven, so nobody is told; the record goes to
+*rejected*: the caller is told, as event, state, terminal record and reply, with `code`, `field` and `message`, and by
+webhook when the request could be read as a whole. *dead letter*: no job can be named, or the sender is not proven, so nobody is told; the record goes to
 `dlq.<topic>` with the message in a header. Either way the record after it is handled as if nothing had been.
 """
 

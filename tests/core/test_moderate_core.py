@@ -261,6 +261,16 @@ def test_an_answer_carries_what_can_be_answered() -> None:
     assert judged(request(webhook={"url": "https://u:p@example.org/"})).event.webhook is None
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [({"a": "b"}, {"a": "b"}), ({"a": 1}, {}), ({"a": "\ud800"}, {}), ({"a": "x" * 5000}, {}), ([1], {})],
+)
+def test_metadata_come_back_also_when_another_field_is_wrong(given: object, kept: dict[str, str]) -> None:
+    event = judged(request(shots=7, metadata=given)).event
+    assert event.metadata == kept
+    assert decode(JobEvent, encode(event)) == event
+
+
 NAMED_ANYWAY = [
     (b'{"job_id": "job-1", "shots": [{"prompt": "x", "duration_s": NaN}]}', "shots[0].duration_s",
      "shots[0].duration_s: found NaN, which JSON does not allow; give a number"),

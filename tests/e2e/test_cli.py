@@ -310,7 +310,7 @@ def test_submit_many_sends_what_stands_before_a_mistake(settings):
     with Operator(settings) as client:
         names = client.submit_many([one_shot("a", duration_s=1), {"output": 1}, one_shot("b", duration_s=1)])
         first = next(names)
-        with pytest.raises(InvalidMessage, match="output is 1"):
+        with pytest.raises(InvalidMessage, match="output: found 1; expected an object"):
             next(names)
     assert [request.job_id for request in requested(settings, "standard")] == [first]
 
