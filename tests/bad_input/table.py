@@ -30,8 +30,9 @@ running stage on a real broker. This page is written from the answers (`make gen
 them.
 
 *rejected*: the caller is told, as event, state, terminal record and reply, with `code`, `field` and `message`, and by
-webhook when the request could be read as a whole. *dead letter*: no job can be named, or the sender is not proven, so nobody is told; the record goes to
-`dlq.<topic>` with the message in a header. Either way the record after it is handled as if nothing had been.
+webhook when the request could be read as a whole. *dead letter*: no job can be named, or the sender is not proven, so
+nobody is told; the record goes to `dlq.<topic>` with the message in a header. Either way the record after it is handled
+as if nothing had been.
 """
 
 
