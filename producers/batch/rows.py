@@ -22,6 +22,7 @@ Made = tuple[int, JobRequest | RowFault, bytes]
 _encoder = msgspec.json.Encoder()
 _decode_row = msgspec.json.Decoder(dict[str, Any]).decode
 OPENING = ord("{")
+_decode_served = msgspec.json.Decoder(served_request()).decode
 _NAMES = frozenset(("job_id", "tenant", "batch_id"))
 _decode_nameless = msgspec.json.Decoder(served_request(_NAMES)).decode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -160,13 +161,21 @@ def _name(plan: Plan, plain: dict[str, Any], raw: Raw, made: str, cell: int) -> 
 def _checked(plain: dict[str, Any], typed: bool) -> tuple[JobRequest, bytes]:
     try:
         request = msgspec.convert(plain, JobRequest, strict=typed)
-        availability.check(request)
     except msgspec.ValidationError as exc:
         fault = refusal(str(exc), plain)
         raise RowFault(fault.field, fault.message) from None
-    except JobRejected as exc:
-        raise RowFault(exc.field, exc.message) from None
     value = _encoder.encode(request)
+    try:
+        _decode_served(value)  # says yes ten times as fast as availability.check, and never why not
+    except _NOT_JSON:
+        _check_availability(request)
     if len(value) > MAX_RECORD_BYTES:
         raise RowFault("", f"the request has {len(value)} bytes; the limit is {MAX_RECORD_BYTES}")
     return request, value
+
+
+def _check_availability(request: JobRequest) -> None:
+    try:
+        availability.check(request)
+    except JobRejected as exc:
+        raise RowFault(exc.field, exc.message) from None
