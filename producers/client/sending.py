@@ -13,7 +13,7 @@ from producers.client.reader import partitions_of
 from producers.client.signing import Signer
 from producers.client.story import submission_id
 from schemas.cloud_events import TRACE
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage, Transient
 from schemas.ids import fingerprint, job_key
 from schemas.request import JobOrder, JobRequest
@@ -99,15 +99,16 @@ class Sender:
             raise fault
 
     def order(self, order: JobOrder) -> None:
-        """Publish an order. Raises Transient when the broker did not take it."""
+        """Publish an order. Raises InvalidMessage for a wrong one, Transient when the broker did not take it."""
         self.orders([order])
 
     def orders(self, orders: Iterable[JobOrder]) -> int:
-        """Publish orders as they come and wait for all; returns how many. Raises Transient like `order`."""
+        """Publish orders as they come and wait for all; returns how many. Raises like `order`."""
         waiting: deque[_Sent] = deque()
         count = 0
         for order in orders:
             count += 1
+            decode(JobOrder, encode(order, "json"))  # a wrong one would be a dead letter, which nobody here hears of
             what = f"the order to {order.action} {job_key(order.tenant, order.job_id)}"
             waiting.append(self._send(ORDERS_REQUESTED, order.tenant, order.job_id, order, what, None))
             self._producer.poll(0)

@@ -163,6 +163,12 @@ def test_a_request_beside_fields_is_refused() -> None:
         Client("127.0.0.1:1").submit(one_shot("x", duration_s=1), job_id="mine")
 
 
+@pytest.mark.parametrize(("job_id", "reason", "field"), [("a/b", "", "job_id"), ("a", "x" * 501, "reason")])
+def test_a_wrong_order_is_refused_before_it_is_sent(job_id: str, reason: str, field: str) -> None:
+    with pytest.raises(InvalidMessage, match=field):
+        Client("127.0.0.1:1").cancel(job_id, reason)
+
+
 def test_a_closed_client_sends_nothing() -> None:
     with Client("127.0.0.1:1") as client:
         pass
