@@ -82,7 +82,8 @@ def _story(*events: JobEvent) -> Iterator[tuple[JobState, list[msgspec.Struct]]]
     """The states that events lead to, each with the other records that `track` writes about it."""
     state: JobState | None = None
     for event in events:
-        state, out = track.take(state, event, 0)
+        after, out = track.take(state, event, 0)
+        state = after or state
         assert state is not None, event.type
         yield state, [o.record for o in out if o.record is not None and o.record is not state]
 
