@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 AnyTopic = Topic | CallersTopic
 REACH_TIMEOUT_S = 8.0
+WHY_S = 2.0
 NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
@@ -45,13 +46,16 @@ def partitions_of(client: Any, settings: Settings, topics: Sequence[AnyTopic]) -
     try:
         known = client.list_topics(timeout=REACH_TIMEOUT_S).topics
     except KafkaException:
-        raise Transient(
-            f"no Kafka broker answers at {settings.bootstrap_servers}; start one with `reelbus up`, "
-            "or name yours with --bootstrap-servers"
-        ) from None
-    missing = [topic.name(settings.prefix) for topic in topics if topic.name(settings.prefix) not in known]
+        clients.reached(settings, WHY_S)  # raises with the reason, which the call above does not tell
+        raise Transient(f"no Kafka broker answered at {settings.bootstrap_servers}") from None
+    missing = [topic for topic in topics if topic.name(settings.prefix) not in known]
     if missing:
-        raise Transient(f"topic {', '.join(missing)} does not exist; create it with `reelbus topics apply`")
+        names = ", ".join(topic.name(settings.prefix) for topic in missing)
+        user = settings.kafka.get("sasl.username")
+        hidden = f", or {user} may not see it" if user else ""
+        ours = all(isinstance(topic, Topic) for topic in missing)
+        remedy = "create it with `reelbus topics apply`" if ours else "the operator creates reply topics"
+        raise Transient(f"topic {names} does not exist{hidden}; {remedy}")
     return {topic: sorted(known[topic.name(settings.prefix)].partitions) for topic in topics}
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from ops import schema_files, schema_gate, schemas_admin
+from ops.cli.app import app
+from ops.settings import PACKAGE_ROOT
 from schemas import catalog
 from schemas.errors import Fatal
 
 Schema = dict[str, Any]
+FIRST = "029bdfd"
+"""The revision from which on a committed version is never edited."""
 
 
 def _schema(record: str = "JobRequest") -> Schema:
@@ -103,3 +108,16 @@ def test_a_changed_record_gets_the_next_version_and_the_next_id_and_nothing_is_l
     known = schema_files.committed(tmp_path)["JobOrder"]
     assert [(v.number, v.id > len(schemas_admin.records())) for v in known] == [(1, False), (2, True)]
     assert (tmp_path / "avro/job-order.avsc").read_text() == (tmp_path / "avro/versions/job-order.2.avsc").read_text()
+
+
+def test_the_command_finds_nothing_wrong_with_what_is_committed() -> None:
+    """`reelbus schemas check`: the whole gate, over every pair of versions."""
+    done = CliRunner().invoke(app, ["schemas", "check", "--against", "HEAD"])
+    assert (done.exit_code, done.stdout) == (0, "")
+
+
+def test_no_version_was_edited_since_the_first_revision() -> None:
+    known = subprocess.run(["git", "cat-file", "-e", FIRST], cwd=PACKAGE_ROOT, capture_output=True, check=False)
+    if known.returncode != 0:
+        pytest.skip(f"this checkout has no history back to {FIRST}")
+    assert list(schema_files.changed_since(FIRST, PACKAGE_ROOT)) == []

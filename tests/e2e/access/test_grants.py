@@ -27,6 +27,8 @@ def test_every_missing_grant_is_named_for_every_stage(world: World) -> None:
     askable = [g for own in needed.values() for g in own if g.pattern == "literal" and g.operation != "DESCRIBE"]
     for name, own in needed.items():
         assert access_admin.missing(world.stage_settings(name), own) == [], name
+        # Who runs all stages with one user takes the operators'.
+        assert access_admin.missing(world.settings(f"{world.prefix}-ops"), own) == [], name
     for taken in (askable[::2], askable[1::2]):
         with world.without(*taken):
             lacking = {name: access_admin.missing(world.stage_settings(name), own) for name, own in needed.items()}
@@ -37,13 +39,13 @@ def test_every_missing_grant_is_named_for_every_stage(world: World) -> None:
 
 
 class Shell:
-    """Runs `reelbus topics ...` as one user."""
+    """Runs `reelbus` as one user."""
 
     def __init__(self, settings: Settings) -> None:
         self.variables = environment(settings)
 
     def __call__(self, *words: str, code: int = 0) -> tuple[list[str], str]:
-        command = [sys.executable, "-m", "ops", "topics", *words]
+        command = [sys.executable, "-m", "ops", *words]
         done = subprocess.run(command, env=self.variables, cwd=PACKAGE_ROOT, capture_output=True, text=True)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
         return done.stdout.splitlines(), done.stderr
@@ -55,13 +57,13 @@ def test_the_commands_plan_apply_and_check_what_is_missing(world: World) -> None
     writing = [g for g in access.stage_grants(STAGES["track"], world.prefix) if g.name == topic]
     lost = next(grant for grant in writing if grant.operation == "WRITE")
     with world.without(lost):
-        assert admin("acls", "plan", code=1)[0] == [f"grant: {lost.sentence()}"]
-        assert f"missing-grant {lost.principal}: {lost.sentence()}" in admin("drift", code=1)[0]
-        said = track("acls", "check", "track", code=1)[1]
+        assert admin("topics", "acls", "plan", code=1)[0] == [f"grant: {lost.sentence()}"]
+        assert f"missing-grant {lost.principal}: {lost.sentence()}" in admin("topics", "drift", code=1)[0]
+        said = track("topics", "acls", "check", "track", code=1)[1]
         assert f"stage track: reelbus-track may not WRITE topic {topic};" in said
-        assert "1 grants made, 0 taken away" in admin("acls", "apply", "--json")[1]
-    assert "grants are as they should be" in admin("acls", "plan")[1]
-    assert "track has what can be asked about" in track("acls", "check", "track")[1]
+        assert "1 grants made, 0 taken away" in admin("topics", "acls", "apply", "--json")[1]
+    assert "grants are as they should be" in admin("topics", "acls", "plan")[1]
+    assert "track has what can be asked about" in track("topics", "acls", "check", "track")[1]
 
 
 def test_drift_shows_what_was_changed_by_hand_and_revoke_takes_grants_back(world: World) -> None:
@@ -104,10 +106,16 @@ def test_who_may_not_see_the_lists_is_told_so(world: World) -> None:
     operator = world.settings(f"{world.prefix}-ops", data_dir=str(world.broker.folder / "ops"))
     with pytest.raises(Fatal, match="reelbus-ops may not see or change access control lists"):
         access_admin.plan(operator)
-    out, said = Shell(operator)("drift")
+    out, said = Shell(operator)("topics", "drift")
     assert out == []
     assert "grants were not compared: reelbus-ops may not see" in said
     assert "no drift of topics" in said
+
+
+def test_a_tenant_is_told_that_what_all_tenants_share_may_be_hidden_from_it(world: World) -> None:
+    acme = Shell(world.settings("tenant-acme", data_dir=str(world.broker.folder / "acme-home")))
+    said = acme("get", "acme/some-job", code=4)[1]
+    assert f"topic {world.prefix}.jobs.state.v1 does not exist, or tenant-acme may not see it" in said
 
 
 def test_a_cluster_without_an_authorizer_is_told_apart(broker: LocalKafka, bare_settings: Settings) -> None:

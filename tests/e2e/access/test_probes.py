@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.topics import JOBS_REQUESTED
-from tests.e2e.access.probes import ANSWER_S, Actor, Probe, probes
+from tests.e2e.access.actor import ANSWER_S, Actor
+from tests.e2e.access.probes import Probe, probes
 from tests.e2e.access.world import World
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]

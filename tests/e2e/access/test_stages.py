@@ -1,6 +1,8 @@
 """Every stage, tenant and operator does its work with its own grants, and a stage that lacks one says which."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from ops.bus import clients
+from ops.settings import PACKAGE_ROOT
 from ops.stages import STAGES
 from producers.client import Client, Job, NoVideo, Operator
 from schemas.codec import decode
@@ -32,7 +35,7 @@ from schemas.topics import (
     DeadLetters,
     Topic,
 )
-from tests.e2e.access.world import RunningStage, World
+from tests.e2e.access.world import RunningStage, World, environment
 from tests.e2e.reading import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -117,6 +120,19 @@ def test_a_tenant_cancels_its_own_job(pipeline: Pipeline) -> None:
     job.cancel("changed our mind")
     with pytest.raises(NoVideo, match="changed our mind"):
         job.wait(FINISH_S)
+
+
+def test_a_tenant_sends_a_batch_and_follows_it_on_its_reply_topic(pipeline: Pipeline, tmp_path: Path) -> None:
+    world, rows = pipeline.world, tmp_path / "rows.jsonl"
+    own = {"tenant": "acme", "reply_topic": world.reply_topic("acme")}
+    rows.write_text("".join(json.dumps(ball(f"no. {n}", job_id=f"row-{n}", **own)) + "\n" for n in range(3)))
+    variables = environment(world.settings("tenant-acme", data_dir=str(tmp_path)))
+    command = [sys.executable, "-m", "ops", "batch", "submit", str(rows), "--tenant", "acme"]
+    command += ["--signing-key", str(world.key_file("acme"))]
+    done = subprocess.run(command, env=variables, cwd=PACKAGE_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for n in range(3):
+        assert told(pipeline.acme.job(f"row-{n}"))[-1] == "finished"
 
 
 class Receiver(BaseHTTPRequestHandler):

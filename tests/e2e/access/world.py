@@ -73,9 +73,12 @@ class World:
         """Settings of a stage's process, with the credentials of its own user."""
         return self.settings(self.stage_user(stage), data_dir=str(self.broker.folder / "stages" / stage))
 
+    def key_file(self, tenant: str) -> Path:
+        return self.broker.folder / tenant / f"{KEY_ID}.key"
+
     def signer(self, tenant: str) -> Signer:
         """The tenant's key."""
-        return Signer.from_file(self.broker.folder / f"{tenant}.key", KEY_ID)
+        return Signer.from_file(self.key_file(tenant))
 
     def reply_topic(self, tenant: str) -> str:
         return reply_topic_of(tenant, self.prefix)
@@ -137,8 +140,10 @@ def build(broker: SecureBroker, prefix: str) -> World:
     file = broker.folder / "tenants.toml"
     entries = []
     for name in TENANTS:
-        broker.folder.joinpath(f"{name}.key").write_text(f"hmac:{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
-        entries.append(f'[[tenants.{name}.keys]]\nid = "{KEY_ID}"\nhmac_secret_file = "{name}.key"\n')
+        key = broker.folder / name / f"{KEY_ID}.key"
+        key.parent.mkdir(exist_ok=True)
+        key.write_text(f"hmac:{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
+        entries.append(f'[[tenants.{name}.keys]]\nid = "{KEY_ID}"\nhmac_secret_file = "{name}/{KEY_ID}.key"\n')
     file.write_text("".join(entries))
     webhook = broker.folder / "webhook.secret"
     webhook.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
