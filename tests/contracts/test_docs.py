@@ -206,10 +206,12 @@ def test_commands_in_the_docs_can_be_parsed() -> None:
     seen = 0
     for page in PAGES:
         for block in _FENCE.findall(page.read_text()):
-            for name, rest in re.findall(r"\breelbus ((?:topics )?[a-z]+)\b(.*)", block):
-                command = COMMANDS.get(f"reelbus {name}")
-                if command is None:
+            for line in re.findall(r"\breelbus ([a-z].*)", block):
+                named = [" ".join(line.split()[:count]) for count in (3, 2, 1)]
+                name = next((one for one in named if f"reelbus {one}" in COMMANDS), None)
+                if name is None:
                     continue
+                command, rest = COMMANDS[f"reelbus {name}"], line.removeprefix(name)
                 words = re.sub(r'"[^"]*"', "TEXT", rest.partition("#")[0])
                 known = {opt for p in command.params for opt in p.opts}
                 unknown = set(re.findall(r"(?<=\s)--[a-z-]+", words)) - known
