@@ -81,7 +81,9 @@ _STAGES = (
     Stage(
         "track", "stream_processors.track.shell:main", "confluent-kafka",
         reads=(topics.JOBS_EVENTS, topics.JOBS_STATE),
-        writes=(topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.USAGE_METERED),
+        writes=(
+            topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.USAGE_METERED, topics.JOBS_CONTROL,
+        ),
     ),
     Stage(
         "notify", "stream_processors.notify.shell:main", "confluent-kafka",

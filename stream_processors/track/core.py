@@ -24,7 +24,8 @@ from schemas.events import (
 from schemas.ids import event_id
 from schemas.lifecycle import TERMINAL, advance
 from schemas.records import Outgoing
-from schemas.topics import JOBS_FINISHED, JOBS_REPLIES, JOBS_STATE, USAGE_METERED
+from schemas.topics import JOBS_CONTROL, JOBS_FINISHED, JOBS_REPLIES, JOBS_STATE, USAGE_METERED
+from schemas.work import Command
 
 REMEMBERED_IDS = 16
 _MOMENTS: dict[EventType, str] = {
@@ -52,10 +53,10 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
     partition: that of the event, so that a job's state stays beside it
     """
     if state is not None and (told := _asked_again(state, event)) is not None:
-        return None, [_reply(told)]
+        return None, [_reply(told), *_called_off(state, event)]
     if state is not None and (refusal := _second_request(state, event)) is not None:
         # The first request goes on. Who asks for the second one again is told again, with the same id.
-        return None, [_reply(refusal)]
+        return None, [_reply(refusal), *_called_off(state, event)]
     if state is not None and event.id in state.seen:
         return None, ()
     after = fold(state, event)
@@ -183,6 +184,18 @@ def _asked_again(state: JobState, event: JobEvent) -> JobReply | None:
         return _told(state, event, "deleted", reason=state.reason)
     kind: ReplyType = "rejected" if state.state == "rejected" else "finished"
     return _told(state, event, kind, reason=state.reason, result=finished(state))
+
+
+def _called_off(state: JobState, event: JobEvent) -> Sequence[Outgoing]:
+    """What moderate let through under the id of an ended job is stopped before it costs anything.
+
+    dispatch would take it for a new job: one that was refused at the door it never saw, the others it forgets.
+    """
+    if event.type != "job.accepted" or state.state not in TERMINAL:
+        return ()
+    reason = f"a job of this id is {state.state} already"
+    command = Command(job=state.job, action="cancel", reason=reason, requested_at_ms=event.at_ms)
+    return (Outgoing(JOBS_CONTROL, state.job, command),)
 
 
 def reply(before: JobState | None, after: JobState, event: JobEvent) -> JobReply | None:

@@ -24,6 +24,7 @@ from schemas.events import (
 )
 from schemas.lifecycle import NEXT, TERMINAL
 from schemas.reports import plan_event
+from schemas.work import Command
 from stream_processors.track.core import take
 from tests.core.plans import plan
 
@@ -189,6 +190,29 @@ def test_a_conflict_is_told_also_after_the_first_request_has_ended():
     assert state.state == "completed"
     assert [r.type for r in replies(told)] == ["accepted", "finished", "rejected"]
     assert sum(isinstance(o.record, JobFinished) for o in told) == 1
+
+
+@pytest.mark.parametrize("fingerprint", ["f1", "f2"])
+@pytest.mark.parametrize("end", ["job.published", "job.failed", "job.cancelled", "job.expired", "job.rejected"])
+def test_what_is_let_through_under_the_id_of_an_ended_job_is_called_off(end, fingerprint):
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    state, told = run(first, event(end, reason=Reason(code="x", message="x")))
+    _, out = take(state, event("job.accepted", about="2", source="moderate", fingerprint=fingerprint), 0)
+    (command,) = [o.record for o in out if isinstance(o.record, Command)]
+    assert (command.job, command.action) == (state.job, "cancel")
+    assert not [o for o in told if isinstance(o.record, Command)]
+
+
+def test_a_request_that_was_refused_at_the_door_and_comes_back_corrected_is_called_off():
+    refused = event("job.rejected", source="moderate", reason=Reason(code="invalid_request", message="no"))
+    _, told = run(refused, refused, event("job.accepted", about="2", source="moderate", fingerprint="f2"))
+    assert [o.record.action for o in told if isinstance(o.record, Command)] == ["cancel"]
+
+
+def test_a_second_request_calls_off_nothing_while_the_first_goes_on():
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    _, told = run(first, first, event("job.accepted", about="2", source="moderate", fingerprint="f2"))
+    assert not [o for o in told if isinstance(o.record, Command)]
 
 
 def test_a_deletion_is_said_aloud_once_and_takes_the_content_away():

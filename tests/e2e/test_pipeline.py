@@ -27,7 +27,7 @@ from ops.storage.open import open_store
 from producers.client import Operator
 from schemas.chunks import chunk_ids, chunk_keys, shot_seeds, total_frames
 from schemas.codec import decode, encode
-from schemas.events import JobFinished, JobReply, JobState, Reason
+from schemas.events import JobEvent, JobFinished, JobReply, JobState, Reason
 from schemas.ids import job_key, video_object_key
 from schemas.plan import Plan
 from schemas.records import Headers
@@ -37,6 +37,7 @@ from schemas.topics import (
     CHUNKS_RENDERED,
     DISPATCH_LEADER,
     DISPATCH_STATE,
+    JOBS_EVENTS,
     JOBS_FINISHED,
     JOBS_REQUESTED,
     JOBS_STATE,
@@ -350,6 +351,24 @@ def test_one_id_is_one_job_however_often_and_with_whatever_it_is_sent(run):
     chunks = set(chunk_ids(plan))
     rendered = [decode(ChunkRendered, r.value) for r in read_all(settings, CHUNKS_RENDERED)]
     assert Counter(r.chunk_id for r in rendered if r.chunk_id in chunks) == dict.fromkeys(chunks, 1)
+
+
+def test_a_corrected_request_under_a_refused_id_costs_nothing(run):
+    """moderate lets it through, since it keeps no state; track refuses it and has dispatch stop it."""
+    settings, _, _ = run
+    for number, prompt in enumerate(("a nude figure", "a purple ring"), 1):
+        value = encode(asked(settings, "corrected", prompt), "json")
+        publish(settings, [(JOBS_REQUESTED["standard"], b"corrected", value, ())])
+        told = wait_replies(settings, "corrected", lambda types, n=number: types.count("rejected") == n)
+    assert [reply.reason.code for reply in told] == ["prompt_refused", "idempotency_conflict"]
+    deadline = time.monotonic() + FINISH_S
+    key = b"default/corrected"
+    while "job.cancelled" not in {
+        decode(JobEvent, e.value).type for e in read_all(settings, JOBS_EVENTS) if e.key == key
+    }:
+        assert time.monotonic() < deadline
+    assert open_store(settings).head(video_object_key("default/corrected", "video.mp4")) is None
+    assert Operator(settings).state("default/corrected").state == "rejected"
 
 
 def test_rubbish_on_every_topic_stops_no_stage(run):
