@@ -44,10 +44,10 @@ def partitions_of(client: Any, settings: Settings, topics: Sequence[AnyTopic]) -
     client: anything of confluent-kafka that has list_topics.
     """
     try:
-        known = client.list_topics(timeout=REACH_TIMEOUT_S).topics
+        known = client.list_topics(timeout=REACH_TIMEOUT_S - WHY_S).topics
     except KafkaException:
         clients.reached(settings, WHY_S)  # raises with the reason, which the call above does not tell
-        raise Transient(f"no Kafka broker answered at {settings.bootstrap_servers}") from None
+        raise Transient(f"{settings.bootstrap_servers} answers too slowly to list its topics") from None
     missing = [topic for topic in topics if topic.name(settings.prefix) not in known]
     if missing:
         names = ", ".join(topic.name(settings.prefix) for topic in missing)
