@@ -1,0 +1,163 @@
+"""What is said about a job: replies to its caller, its terminal record, what it used. Pure."""
+
+from collections.abc import Sequence
+
+from schemas.events import (
+    Cost,
+    EventType,
+    JobEvent,
+    JobFinished,
+    JobReply,
+    JobState,
+    Progress,
+    Reason,
+    ReplyType,
+    UsageMetered,
+)
+from schemas.ids import event_id
+from schemas.lifecycle import TERMINAL
+from schemas.records import Outgoing
+from schemas.topics import JOBS_CONTROL, JOBS_REPLIES
+from schemas.work import Command
+
+_TOLD: dict[EventType, ReplyType] = {
+    "job.accepted": "accepted",
+    "job.rejected": "rejected",
+    "job.published": "finished",
+    "job.failed": "finished",
+    "job.cancelled": "finished",
+    "job.expired": "finished",
+    "job.cancel-refused": "cancel-refused",
+    "job.deleted": "deleted",
+}
+
+
+def reply(before: JobState | None, after: JobState, event: JobEvent) -> JobReply | None:
+    """What the caller is told about a changed state; None when it is not worth a record (progress)."""
+    if event.type == "job.started" and (before is None or before.timeline.started_at_ms == 0):
+        return _told(after, event, "started")
+    kind = _TOLD.get(event.type)
+    if kind is None:
+        return None
+    ended = after.state in TERMINAL and kind in ("finished", "rejected")
+    return _told(after, event, kind, reason=after.reason, result=finished(after) if ended else None)
+
+
+def second_request(state: JobState, event: JobEvent) -> JobReply | None:
+    """The refusal of another request under the id of a known job, which is no news about the first."""
+    if event.source != "moderate":
+        return None
+    if event.type == "job.rejected":
+        return _told(state, event, "rejected", reason=event.reason)
+    if event.type == "job.accepted" and event.fingerprint != state.fingerprint:
+        job_id = state.job.partition("/")[2]
+        message = f'job_id: "{job_id}" was used before for another request; give every job an id of its own'
+        reason = Reason(code="idempotency_conflict", message=message, field="job_id")
+        return _told(state, event, "rejected", reason=reason)
+    return None
+
+
+def asked_again(state: JobState, event: JobEvent) -> JobReply | None:
+    """The end of a job, told again to who sends the same request again: nothing is made twice, nobody waits in vain.
+
+    It has the id of the first telling, for those who had that.
+    """
+    if event.source != "moderate" or state.state not in TERMINAL:
+        return None
+    refused_again = event.type == "job.rejected" and event.id in state.seen
+    if not refused_again and not (event.type == "job.accepted" and event.fingerprint == state.fingerprint):
+        return None
+    if state.state == "deleted":
+        return _told(state, event, "deleted", reason=state.reason)
+    kind: ReplyType = "rejected" if state.state == "rejected" else "finished"
+    return _told(state, event, kind, reason=state.reason, result=finished(state))
+
+
+def called_off(state: JobState, event: JobEvent) -> Sequence[Outgoing]:
+    """What moderate let through under the id of an ended job is stopped before it costs anything.
+
+    dispatch would take it for a new job: one that was refused at the door it never saw, the others it forgets.
+    """
+    if event.type != "job.accepted" or state.state not in TERMINAL:
+        return ()
+    reason = f"a job of this id is {state.state} already"
+    command = Command(job=state.job, action="cancel", reason=reason, requested_at_ms=event.at_ms)
+    return (Outgoing(JOBS_CONTROL, state.job, command),)
+
+
+def _told(
+    state: JobState, event: JobEvent, kind: ReplyType, reason: Reason | None = None, result: JobFinished | None = None
+) -> JobReply:
+    tenant, _, job_id = state.job.partition("/")
+    asked = event if event.source == "moderate" else state
+    about = "end" if result is not None else kind if kind in ("accepted", "started", "deleted") else event.id
+    return JobReply(
+        id=event_id("reply", state.job, about),
+        type=kind,
+        tenant=tenant,
+        job_id=job_id,
+        job=state.job,
+        sequence=state.sequence,
+        at_ms=event.at_ms,
+        state=state.state,
+        batch_id=asked.batch_id,
+        metadata=asked.metadata,
+        reason=reason,
+        result=result,
+        reply_topic=asked.reply_topic,
+        origin=asked.origin,
+    )
+
+
+def said(told: JobReply) -> Outgoing:
+    """A reply as a record."""
+    return Outgoing(JOBS_REPLIES, told.job, told)
+
+
+def finished(state: JobState) -> JobFinished:
+    """The terminal record."""
+    tenant, _, job_id = state.job.partition("/")
+    return JobFinished(
+        id=event_id("finished", state.job),
+        job=state.job,
+        job_id=job_id,
+        tenant=tenant,
+        state=state.state,
+        lane=state.lane,
+        model=state.model,
+        requested_at_ms=state.requested_at_ms,
+        finished_at_ms=state.updated_at_ms,
+        sequence=state.sequence,
+        metadata=state.metadata,
+        webhook=state.webhook,
+        reply_topic=state.reply_topic,
+        batch_id=state.batch_id,
+        reason=state.reason,
+        cost=_cost(state.progress),
+        prompts=state.prompts,
+        frames=state.frames,
+        video=state.video,
+        timeline=state.timeline,
+        origin=state.origin,
+    )
+
+
+def _cost(progress: Progress | None) -> Cost | None:
+    if progress is None:
+        return None
+    return Cost(device_s=progress.device_s, chunks_rendered=progress.rendered, chunks_reused=progress.reused)
+
+
+def usage(state: JobState) -> UsageMetered:
+    """What the job used, finished or not."""
+    progress = state.progress or Progress(chunks=0)
+    return UsageMetered(
+        id=event_id("usage", state.job),
+        job=state.job,
+        tenant=state.job.partition("/")[0],
+        model=state.model,
+        device_s=progress.device_s,
+        chunks_rendered=progress.rendered,
+        chunks_reused=progress.reused,
+        at_ms=state.updated_at_ms,
+    )
