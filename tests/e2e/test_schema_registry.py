@@ -72,7 +72,9 @@ def _theirs(url: str) -> Any:
     """Confluent's client and its Avro classes."""
     from confluent_kafka.schema_registry import SchemaRegistryClient, avro
 
-    return SchemaRegistryClient({"url": url}), avro
+    # It asks Apicurio for associations, which that does not know; once no answer came, and without a time-out of its
+    # own the client waits for ever. With one it asks again.
+    return SchemaRegistryClient({"url": url, "timeout": 10}), avro
 
 
 def _context(topic: str) -> Any:
