@@ -49,27 +49,11 @@ from schemas.topics import (
 )
 from schemas.work import ChunkRendered
 from tests.bad_input.mutations import mutated, seeds_of
+from tests.e2e.fake_model import REGISTRY
 from tests.e2e.reading import read_all
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
-REGISTRY = """
-[[model]]
-name = "fake"
-family = "fake"
-source = "none"
-revision = "1"
-pools = ["cpu"]
-clip_frames = 17
-given_frames = 5
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 4
-guidance = 1.0
-chunk_cost_s = 0.3
-chunk_codec = "ffv1"
-"""
 OUTPUT = Output(width_px=256, height_px=256, fps=24)
 JOBS = 30
 FINISH_S = 240.0

@@ -20,28 +20,12 @@ from producers.client.signing import Signer
 from schemas.tenants import TenantsFile
 from schemas.topics import reply_topic_of
 from tests.e2e.access.broker import ADMIN, SecureBroker
+from tests.e2e.fake_model import REGISTRY
 
 SETTLE_S = 30.0
 TENANTS = ("acme", "globex", "default")
 KEY_ID = "k1"
 """Every tenant has a key of its own under this id."""
-REGISTRY = """
-[[model]]
-name = "fake"
-family = "fake"
-source = "none"
-revision = "1"
-pools = ["cpu"]
-clip_frames = 17
-given_frames = 5
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 4
-guidance = 1.0
-chunk_cost_s = 0.3
-chunk_codec = "ffv1"
-"""
 
 
 @dataclass
