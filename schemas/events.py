@@ -173,9 +173,11 @@ class JobEvent(Record, frozen=True, kw_only=True):
     batch_id: str = ""
     """Batch that the job belongs to."""
     fingerprint: str = ""
-    """Hex SHA-256 of the request's meaning, on job.accepted."""
+    """Hex SHA-256 of the request's meaning, on job.accepted, and on job.rejected when the request could be read."""
     requested_at_ms: int = 0
     """Broker timestamp of the request record."""
+    deadline_ms: int | None = None
+    """When the job must be done by, if the request says so."""
     reason: Reason | None = None
     """Why, when it did not go well."""
     progress: Progress | None = None
@@ -207,6 +209,8 @@ class JobState(Record, frozen=True, kw_only=True):
     """Broker timestamp of the request record."""
     updated_at_ms: int
     """When it last changed."""
+    deadline_ms: int | None = None
+    """When the job must be done by, if the request says so."""
     metadata: dict[str, str] = {}
     """The caller's."""
     webhook: Webhook | None = None

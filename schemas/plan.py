@@ -24,6 +24,15 @@ class Origin(Record, frozen=True, kw_only=True):
     """Key that signed the request; empty when it was not signed."""
 
 
+class ShotInput(Record, frozen=True, kw_only=False):
+    """Frames that intake made of a file which the caller provided: what a shot starts from."""
+
+    shot: int
+    """0-based index of the shot."""
+    chunk: str
+    """Name of the object, as a chunk's name; hex SHA-256 of what it was made from and how."""
+
+
 class ClearedJob(Record, frozen=True, kw_only=True):
     """A request that moderation let through (topic jobs.cleared.<lane>)."""
 
@@ -37,6 +46,8 @@ class ClearedJob(Record, frozen=True, kw_only=True):
     """Broker timestamp of the request record."""
     origin: Origin = Origin()
     """How the request came in."""
+    inputs: tuple[ShotInput, ...] = ()
+    """What intake made of the caller's files; at most one a shot."""
 
 
 class ChunkSpan(Record, frozen=True, kw_only=False):
@@ -104,6 +115,8 @@ class Plan(Record, frozen=True, kw_only=True):
     """Set by prioritise; a plan without it never reaches the scheduler."""
     origin: Origin = Origin()
     """How the request came in."""
+    inputs: tuple[ShotInput, ...] = ()
+    """What intake made of the caller's files; at most one a shot."""
 
 
 class ChunkSpec(Record, frozen=True, kw_only=True):

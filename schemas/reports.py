@@ -49,6 +49,7 @@ def job_event(
         reply_topic=request.reply_topic or "",
         batch_id=request.batch_id or "",
         requested_at_ms=requested_at_ms,
+        deadline_ms=request.deadline_ms,
         origin=origin,
         **facts,
     )

@@ -123,8 +123,9 @@ class Command(Record, frozen=True, kw_only=True):
 
     job: str
     """tenant/job_id."""
-    action: Literal["cancel", "redo_chunk", "release"]
-    """cancel: by the user. redo_chunk: mux found a chunk missing or corrupt. release: mux is done with the job."""
+    action: Literal["cancel", "redo_chunk", "release", "expire"]
+    """cancel: by the user. redo_chunk: mux found a chunk missing or corrupt. release: mux is done with the job.
+    expire: track says that its deadline passed."""
     chunk: int = -1
     """For redo_chunk: which one."""
     mux_attempt: int = 0
@@ -202,3 +203,7 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """When the first chunk was handed out."""
     moderator: str = ""
     """Provider of the frame verdicts."""
+    reason_code: str = ""
+    """Why a job ended that was not here yet when it was told to; as in Reason."""
+    reason: str = ""
+    """The same as a sentence."""

@@ -84,6 +84,7 @@ def _unknown(event: JobEvent) -> JobState:
         model=event.model,
         requested_at_ms=event.requested_at_ms,
         updated_at_ms=event.at_ms,
+        deadline_ms=event.deadline_ms,
         metadata=event.metadata,
         webhook=event.webhook,
         reply_topic=event.reply_topic,

@@ -95,6 +95,10 @@ def control() -> Goldens:
         "jobs.control/release": Command(
             job=cancel.job, action="release", mux_attempt=1, requested_at_ms=T0 + 4_100
         ),
+        "jobs.control/expire": Command(
+            job=cancel.job, action="expire", reason="the deadline passed before the video was rendered",
+            requested_at_ms=T0 + 9_000,
+        ),
     }  # fmt: skip
 
 
@@ -119,6 +123,7 @@ def scheduler(plan: Plan) -> Goldens:
         ),
         "dispatch.state/done": SchedulerRow(job=plan.job, phase="done", fingerprint=mark, at_ms=T0 + 4_200),
         "dispatch.state/cancelled-before-its-plan-came": SchedulerRow(
-            job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900
+            job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900, reason_code="cancelled",
+            reason="the customer changed their mind",
         ),
     }  # fmt: skip

@@ -8,6 +8,7 @@ CREATE TABLE `jobs_state` (
   `model` STRING NOT NULL COMMENT 'Name from the model registry.',
   `requested_at_ms` BIGINT NOT NULL COMMENT 'Broker timestamp of the request record.',
   `updated_at_ms` BIGINT NOT NULL COMMENT 'When it last changed.',
+  `deadline_ms` BIGINT COMMENT 'When the job must be done by, if the request says so.',
   `metadata` MAP<STRING NOT NULL, STRING NOT NULL> NOT NULL COMMENT 'The caller''s.',
   `webhook` ROW<`url` STRING NOT NULL> COMMENT 'Address to be told of the end.',
   `reply_topic` STRING NOT NULL COMMENT 'The caller''s reply topic.',
