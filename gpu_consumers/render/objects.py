@@ -5,6 +5,7 @@ import logging
 from gpu_consumers.render import chunk_file
 from gpu_consumers.render.actions import Later, Outcome, Reuse, Unusable, Usable
 from gpu_consumers.render.scratch import Scratch, read_frames, write_frames
+from ops.crash_points import reached
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, PutOutcome, Store
 from ops.storage.transfer import disk_errors
 from schemas.errors import Transient
@@ -41,6 +42,7 @@ class ChunkObjects:
         pixels = read_frames(self._scratch.path(frames), spec.frames, spec.height_px, spec.width_px)
         with disk_errors("render scratch"):
             chunk_file.encode(pixels, spec.fps, codec, path)
+        reached("render", "encoded")
         key = chunk_object_key(spec.tenant, task.chunk_id)
         outcome, info = self._store.put(key, path, chunk_file.CONTENT_TYPE)
         if outcome is PutOutcome.EXISTED:

@@ -27,6 +27,7 @@ from ops import registry
 from ops.bus import clients, dead_letter
 from ops.bus.process import stop_event
 from ops.bus.sending import incoming
+from ops.crash_points import reached
 from ops.settings import Settings
 from ops.storage.open import open_store
 from schemas.codec import decode, encode
@@ -113,6 +114,7 @@ class Worker:
                 assert isinstance(action, act.DeadLetter)
                 self._bury(action.ticket, record, exc)
             return
+        reached("render", "read")
         self._perform(self.core.task(record.partition, record.offset, task, time.monotonic()))
 
     def _round(self) -> None:
@@ -154,6 +156,7 @@ class Worker:
                     assert self.device is not None
                     chunks = (protocol.Chunk(i.spec, i.given, i.frames) for i in items)
                     self.device.send(protocol.Render(batch, tuple(chunks)))
+                    reached("render", "sent-to-device")
                 case act.LoadModel(model):
                     assert self.device is not None
                     self.device.send(protocol.Load(model))
@@ -162,6 +165,7 @@ class Worker:
                         log.warning("chunk %d of %s failed: %s", event.index, event.job, event.error)
                     topic = CHUNKS_RENDERED.name(self.settings.prefix)
                     self._produce(topic, event.job.encode(), encode(event), ticket)
+                    reached("render", "produced")
                 case act.Commit(partition, offset):
                     self.commits[partition] = offset
                 case act.Release(ticket):
@@ -184,12 +188,14 @@ class Worker:
 
     def _prepare(self, ticket: int, task: ChunkTask) -> Event:
         outcome = self.objects.prepare(ticket, task)
+        reached("render", "prepared")
         return lambda now_s: self.core.prepared(ticket, outcome, now_s)
 
     def _store(self, ticket: int, task: ChunkTask, frames: str) -> Event:
         codec = self.entries[task.spec.model].chunk_codec
         try:
             ref: ObjectRef = self.objects.put(ticket, task, frames, codec)
+            reached("render", "object-put")
         except Transient as exc:
             log.warning("chunk %d of %s not stored: %s; trying again", task.index, task.job, exc)
             return lambda now_s: self.core.not_stored(ticket, now_s)
@@ -200,6 +206,7 @@ class Worker:
             if error is not None:
                 raise Transient(f"could not produce to {topic}: {error}")
             if ticket:
+                reached("render", "acknowledged")
                 self.events.put(lambda now_s: self.core.acknowledged(ticket, now_s))
 
         self.producer.produce(topic, key=key, value=value, headers=headers, on_delivery=delivered)
@@ -223,6 +230,7 @@ class Worker:
         except KafkaException as exc:
             # A rebalance came first: the tasks come again to their new owner, which finds the objects.
             log.warning("commit failed: %s", exc.args[0].str())
+        reached("render", "commit-sent")
 
     def _announce(self, leaving: bool = False) -> None:
         partitions, models = tuple(sorted(self.core.partitions)), self.core.models
@@ -270,6 +278,7 @@ class Worker:
             case protocol.Step(batch, step, steps):
                 return core.device_step(batch, step, steps, now_s)
             case protocol.Done(batch, device_s):
+                reached("render", "rendered")
                 return core.device_done(batch, device_s, now_s)
             case protocol.Failed(_, "fatal", error):
                 raise Fatal(error)

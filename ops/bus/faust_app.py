@@ -24,6 +24,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from ops.bus import dead_letter, faust_security
 from ops.bus.clients import group_id
+from ops.crash_points import reached
 from ops.settings import Settings
 from schemas import cloud_events
 from schemas.errors import Fatal, InvalidMessage
@@ -141,17 +142,21 @@ class _Agent:
             stop_uncommitted(f"{self.stage}: failed at {place}")
 
     async def _answer(self, record: Incoming, place: str) -> None:
+        reached(self.stage, "read")
         try:
             answers = [(out, out.value()) for out in self.decide(record)]
         except InvalidMessage as exc:
             log.warning("%s: dead letter from %s: %s", self.stage, place, dead_letter.printable(str(exc)))
             await self._bury(record, exc)
             return
+        reached(self.stage, "decided")
         for out, value in answers:
             headers = out.headers
             if out.record is not None and value is not None:
                 headers += cloud_events.headers(self.stage, out.topic.entity, out.key, out.record, value)
             await self._send(out.topic.name(self.prefix), out.key.encode(), value, headers, out.partition)
+            reached(self.stage, "acknowledged")
+        reached(self.stage, "answered")
 
     async def _bury(self, record: Incoming, error: InvalidMessage) -> None:
         headers = dead_letter.headers(record, self.group, self.stage, error, time.time_ns() // 1_000_000)

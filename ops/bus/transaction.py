@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.bus import clients
 from ops.bus.sending import Outbox
+from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.errors import Transient
 from schemas.records import Headers, Incoming, Outgoing
@@ -33,6 +34,7 @@ class Transactions:
     the first."""
 
     def __init__(self, settings: Settings, stage: str, slot: str) -> None:
+        self._stage = stage
         self._outbox = Outbox(clients.transactional_producer(settings, f"{stage}-{slot}"), settings.prefix, stage)
 
     def commit(
@@ -45,17 +47,22 @@ class Transactions:
         """Write `records` and dead letters and move the group of `consumer` to `offsets`, atomically. Raises Transient
         on any trouble: end the process then."""
         producer = self._outbox.producer
+        reached(self._stage, "read")
         try:
             producer.begin_transaction()
+            reached(self._stage, "begun")
             self._outbox.send(records)
             for letter in dead:
                 self._outbox.send_raw(letter.topic, letter.key, letter.value, list(letter.headers))
+            reached(self._stage, "produced")
             if offsets:
                 places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
                 producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), 10)
+            reached(self._stage, "offsets-sent")
             producer.commit_transaction(10)
         except KafkaException as exc:
             raise Transient(f"transaction failed: {exc.args[0].str()}") from None
+        reached(self._stage, "committed")
 
 
 def after(records: Sequence[Incoming]) -> Offsets:

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from ops.bus import clients, dead_letter
 from ops.bus.process import stop_event
 from ops.bus.sending import Outbox, incoming
+from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.errors import Fatal, InvalidMessage, Transient
 from schemas.records import Incoming, Outgoing
@@ -70,9 +71,11 @@ class _Loop:
                     wait([work[1]], BUSY_POLL_S)
                 self._poll(0 if work is not None else IDLE_POLL_S)
                 if work is not None and work[1].done():
+                    reached(self.stage, "handled")
                     self._finish(*work)
                     work = None
                 if work is None and not self.stop.is_set() and (record := self._next()) is not None:
+                    reached(self.stage, "read")
                     work = record, threads.submit(self.handle, record)
         self.consumer.close()
 
@@ -129,10 +132,12 @@ class _Loop:
             headers = dead_letter.headers(record, self.group, self.stage, exc, time.time_ns() // 1_000_000)
             dlq = DeadLetters(self.topics[record.topic]).name(self.settings.prefix)
             self.outbox.send_raw(dlq, record.key, record.value, list(headers))
+        reached(self.stage, "produced")
         while self.outbox.waiting() and not self.outbox.failures:
             self._poll(0)
         if self.outbox.failures:
             raise Transient(f"could not produce: {self.outbox.failures[0]}")
+        reached(self.stage, "acknowledged")
         if lane is not None and owned and self.lanes.get((record.topic, record.partition)) is lane:
             lane.records.popleft()
             lane.tries = 0
@@ -142,6 +147,7 @@ class _Loop:
         place = TopicPartition(record.topic, record.partition, record.offset + 1)
         try:
             self.consumer.commit(offsets=[place], asynchronous=False)
+            reached(self.stage, "committed")
         except KafkaException as exc:
             # The partition went to somebody else in this moment: the record comes again there and changes nothing.
             log.warning(

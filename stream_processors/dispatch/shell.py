@@ -10,6 +10,7 @@ from ops.bus import clients, dead_letter, table
 from ops.bus.process import stop_event
 from ops.bus.sending import read
 from ops.bus.transaction import Dead, Offsets, Transactions, after
+from ops.crash_points import reached
 from ops.limits import load as load_limits
 from ops.settings import Settings
 from schemas.codec import decode
@@ -102,6 +103,7 @@ class Shell:
             [decode(Plan, raw) for key, raw in rows.items() if key.endswith("#plan")],
             [decode(SchedulerRow, raw) for key, raw in rows.items() if key.endswith("#progress")],
         )
+        reached("dispatch", "restored")
         log.info("restored %d live jobs, %d finished", len(self.scheduler.jobs), len(self.scheduler.finished))
 
     def _assign(self) -> dict[Topic, list[TopicPartition]]:
@@ -159,6 +161,7 @@ def main(settings: Settings) -> None:
         leadership.poll(0.2)
     if not stop.is_set():
         log.info("leading")
+        reached("dispatch", "leading")
         shell = Shell(settings)
         while not stop.is_set():
             leadership.poll(0)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.bus.worker import run
+from ops.crash_points import reached
 from ops.settings import Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
@@ -71,7 +72,10 @@ class Inspector:
             _same(self._store.head(ref.key), ref)
             self._verdicts.move_to_end(place)
             return verdict
-        verdict = self._judge(self._pictures(ref, frames))
+        pictures = self._pictures(ref, frames)
+        reached("inspect", "fetched")
+        verdict = self._judge(pictures)
+        reached("inspect", "judged")
         self._verdicts[place] = verdict
         if len(self._verdicts) > CACHED_VERDICTS:
             self._verdicts.popitem(last=False)

@@ -10,11 +10,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import av
 
 from ops.bus.worker import run
+from ops.crash_points import reached
 from ops.settings import Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
@@ -93,6 +94,7 @@ class Muxer:
             files, faults = self._fetch(task, folder)
             if faults:
                 return ask_again(task, faults, self._now_ms())
+            reached("mux", "fetched")
             try:
                 made = assemble(task.plan, files, folder, self._threads)
             except BadChunk as exc:
@@ -102,6 +104,7 @@ class Muxer:
                 if exc.errno in _DISK_ERRNOS:
                     raise OSError(exc.errno, exc.strerror) from exc
                 raise OutputBroken(f"the encoder failed: {exc.strerror}") from exc
+            reached("mux", "assembled")
             return self._publish(task, made)
 
     def _fetch(self, task: MuxTask, folder: Path) -> tuple[list[Path], list[ChunkFault]]:
@@ -135,10 +138,10 @@ class Muxer:
 
     def _publish(self, task: MuxTask, made: Assembled) -> list[Outgoing]:
         job = task.plan.job
-        refs = {
-            name: self._file(self._store.put(video_object_key(job, name), path, _CONTENT_TYPES[name])[1])
-            for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video))
-        }
+        refs = {}
+        for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video)):
+            refs[name] = self._file(self._store.put(video_object_key(job, name), path, _CONTENT_TYPES[name])[1])
+            reached("mux", f"{PurePath(name).stem}-put")
         log.info("mux: %s: %d frames, mark %.1f with boost %.0f", job, made.frames, made.mark.confidence, made.boost)
         return self._published(task, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ops.bus.worker import run
+from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.events import JobFinished, WebhookDelivery
@@ -61,6 +62,7 @@ class Notifier:
         except NoAnswer as exc:
             self._outages.note(receiver, False, self._now_ms())
             return 0, {}, str(exc)
+        reached("notify", "delivered")
         self._outages.note(receiver, True, self._now_ms())
         return answer.status, answer.headers, "" if answer.status < 300 else f"status {answer.status}"
 

@@ -9,6 +9,7 @@ from ops.bus import clients, dead_letter, table
 from ops.bus.process import stop_event
 from ops.bus.sending import read
 from ops.bus.transaction import Dead, Transactions, after
+from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
@@ -37,6 +38,7 @@ class Shell:
             rows = table.load(self.settings, JOBS_STATE, [place.partition])
             self.states[place.partition] = {job: decode(JobState, raw) for job, raw in rows.items()}
             log.info("partition %d: %d jobs known", place.partition, len(rows))
+        reached("track", "assigned")
 
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
