@@ -48,6 +48,7 @@ COMMAND_MODULES = (
     "batch",
     "video",
     "deletion",
+    "dlq",
     "topics",
     "schemas",
     "tenants",

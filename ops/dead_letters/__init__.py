@@ -1,0 +1,1 @@
+"""Dead letters as an operator works with them: found, shown, sent again once."""
