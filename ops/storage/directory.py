@@ -44,9 +44,11 @@ from ops.storage.links import (
     prune_folders,
     shard,
     sync_folder,
+    walk,
 )
 from ops.storage.probe import probe_store
 from ops.storage.store import (
+    Listed,
     ObjectInfo,
     ObjectMissing,
     PutOutcome,
@@ -132,10 +134,18 @@ class DirectoryStore:
             prune_folders(path.parent, self._root)
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Walks the folders that can hold such keys; keys put or deleted meanwhile may or may not be seen."""
+        """See Store.list."""
+        return (found.key for found in self.listing(prefix))
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        """Walks the folders that can hold such keys. The age is that of the link, which is made last."""
         folder = check_prefix(prefix).rpartition("/")[0]
         with disk_errors(f"cannot list objects {prefix!r}"):
-            yield from (key for key in self._walk(folder, prefix) if self.head(key) is not None)
+            for key in walk(self._root, folder, prefix):
+                if (info := self.head(key)) is not None:
+                    with suppress(FileNotFoundError):
+                        made_at_ms = (self._root / key).lstat().st_mtime_ns // 1_000_000
+                        yield Listed(key, info.size_bytes, made_at_ms)
 
     def uri(self, key: str) -> str:
         """file:// address of the object. Players that open it follow the link."""
@@ -227,19 +237,6 @@ class DirectoryStore:
 
     def _blob(self, name: str) -> Path:
         return self._objects / shard(name) / name
-
-    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
-        """Keys below `folder` in byte order; a folder sorts as its name and a slash, as it does within its keys."""
-        try:
-            entries = [(e.name, e.is_dir(follow_symlinks=False)) for e in os.scandir(self._root / folder)]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for part in sorted(name + "/" * is_dir for name, is_dir in entries if not name.startswith(".")):
-            path = f"{folder}/{part}" if folder else part
-            if part.endswith("/") and (path.startswith(prefix) or prefix.startswith(path)):
-                yield from self._walk(path[:-1], prefix)
-            elif not part.endswith("/") and path.startswith(prefix):
-                yield path
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

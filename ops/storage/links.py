@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -79,3 +80,17 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def walk(root: Path, folder: str, prefix: str) -> Iterator[str]:
+    """Keys below `folder` in byte order; a folder sorts as its name and a slash, as it does within its keys."""
+    try:
+        entries = [(e.name, e.is_dir(follow_symlinks=False)) for e in os.scandir(root / folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for part in sorted(name + "/" * is_dir for name, is_dir in entries if not name.startswith(".")):
+        path = f"{folder}/{part}" if folder else part
+        if part.endswith("/") and (path.startswith(prefix) or prefix.startswith(path)):
+            yield from walk(root, path[:-1], prefix)
+        elif not part.endswith("/") and path.startswith(prefix):
+            yield path

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.storage.probe import probe_store
+from ops.storage.s3_client import s3_client
 from ops.storage.s3_errors import MISSING, RACED, TAKEN, code_of, explain, s3_errors
 from ops.storage.s3_multipart import upload_parts
 from ops.storage.store import (
+    Listed,
     ObjectCorrupt,
     ObjectInfo,
     ObjectMissing,
@@ -72,25 +72,12 @@ class S3Store:
         self._bucket, self._prefix = bucket, f"{check_key(prefix)}/" if prefix else ""
         self._multipart_from_bytes, self._part_bytes = multipart_from_bytes, part_bytes
         self._pause = pause
-        config = Config(
-            signature_version="s3v4",
-            connect_timeout=min(timeout_s, 10.0),
-            read_timeout=timeout_s,
-            retries={"mode": "standard", "total_max_attempts": max_attempts},
-            # Servers other than AWS are reached by address or a single name, so the bucket goes into the path.
-            s3={"addressing_style": "path" if endpoint_url else "auto"},
-            # We send and check SHA-256 of our own; botocore's default CRC would only cost time and break old servers.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        session = boto3.session.Session()
-        with s3_errors("cannot open the object store"):
-            self._client: Any = session.client(
-                "s3",
-                region_name=session.region_name or "us-east-1",
-                endpoint_url=endpoint_url or None,
-                config=config,
-            )
+        self._client: Any = s3_client(endpoint_url, max_attempts, timeout_s)
+
+    @property
+    def bucket(self) -> tuple[Any, str, str]:
+        """boto3's client, the bucket, and what our names in it begin with: for what concerns the bucket as a whole."""
+        return self._client, self._bucket, self._prefix
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> tuple[PutOutcome, ObjectInfo]:
         """See Store.put. A file is read twice when it goes up in parts: its sha256 is part of the first request."""
@@ -153,12 +140,17 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=name)
 
     def list(self, prefix: str) -> Iterator[str]:
-        """See Store.list. One request for each 1,000 keys; names that no key can have are somebody else's, left out."""
+        """See Store.list."""
+        return (found.key for found in self.listing(prefix))
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        """One request for each 1,000 keys; names that no key can have are somebody else's, left out."""
         full = self._prefix + check_prefix(prefix)
         with s3_errors(f"cannot list objects {prefix!r}"):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=full):
-                names = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", []))
-                yield from filter(is_key, names)
+                for entry in page.get("Contents", []):
+                    if is_key(key := entry["Key"].removeprefix(self._prefix)):
+                        yield Listed(key, entry["Size"], int(entry["LastModified"].timestamp() * 1000))
 
     def uri(self, key: str) -> str:
         """s3://bucket/name of the object."""

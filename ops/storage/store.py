@@ -36,6 +36,16 @@ class ObjectInfo:
     """type/subtype, e.g. video/mp4."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing knows it."""
+
+    key: str
+    size_bytes: int
+    made_at_ms: int
+    """When it was put, by the store's clock (a directory: this machine's)."""
+
+
 class PutOutcome(Enum):
     """What became of a put."""
 
@@ -75,6 +85,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with `prefix` ("" for all), in the order of their bytes."""
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        """The same with size and age. What is put or deleted meanwhile may or may not be seen."""
 
     def uri(self, key: str) -> str:
         """Where the object is, for whoever has rights of their own: s3://bucket/key, or file:///path."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +143,17 @@ class StoreContract:
             store.put(key, key.encode(), "text/plain")
         for prefix in ["", "a", "a/", "a/b", "a/c/", "a/c/d", "ab", "b", "c", "a/c/d/e"]:
             assert list(store.list(prefix)) == [key for key in keys if key.startswith(prefix)], prefix
+
+    def test_a_listing_says_size_and_age(self, store: Store) -> None:
+        before_ms = time.time_ns() // 1_000_000
+        for key in ("a/1", "a/2", "b/1"):
+            store.put(key, key.encode() * 2, "text/plain")
+        after_ms = time.time_ns() // 1_000_000
+        store.put("a/1", b"later, and too late", "text/plain")
+        found = list(store.listing("a/"))
+        assert [(one.key, one.size_bytes) for one in found] == [("a/1", 6), ("a/2", 6)]
+        # S3 knows seconds only.
+        assert all(before_ms - 1000 <= one.made_at_ms <= after_ms for one in found)
 
     def test_bad_keys_are_refused_everywhere(self, store: Store, tmp_path: Path) -> None:
         calls: list[Callable[[str], object]] = [
