@@ -57,6 +57,15 @@ class Settings:
     """Threads of a CPU render worker. More than one fights with the other stages for the cores."""
     step_timeout_s: float = 120.0
     """A denoise step that takes longer is taken for a hang: the device process is killed and started anew."""
+    watchdog_s: float = 60.0
+    """A stage that has work and does not get on for this long writes its stacks to the log and ends, to be started
+    again. 0: never. A store or provider may be silent for 40 s before that counts as an error: below that it would be
+    taken for a hang."""
+    drain_s: float = 70.0
+    """After SIGTERM: how long the record at work may take to be finished and committed. The longest chunk and 10 s."""
+    health_address: str = ""
+    """host:port of GET /livez and /readyz of `reelbus run`; without host: loopback. Empty: off. The processes of
+    `reelbus up` count ports up from this one."""
     tenants: str = ""
     """Tenants file (TOML): who may send, and with which keys they sign. Empty: open mode, a tenant's name is
     taken as it stands in the payload."""
@@ -100,8 +109,26 @@ def read_properties(path: Path) -> dict[str, str]:
     return properties
 
 
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of health_address; without host loopback, IPv6 in brackets, port 0 for any free one.
+
+    Raises SettingsError.
+    """
+    host, found, digits = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    numeric = digits.isascii() and digits.isdigit() and int(digits) <= 65535
+    if not found or not numeric or (":" in host and not bracketed) or any(c.isspace() or c == "/" for c in host):
+        raise SettingsError(
+            f"{PREFIX}HEALTH_ADDRESS={text!r}: expected host:port, e.g. 127.0.0.1:8080, or 0.0.0.0:8080 for all"
+        )
+    return host or "127.0.0.1", int(digits)
+
+
 def _parse(name: str, text: str) -> object:
     kind = type(getattr(Settings(), name))
+    if name == "health_address" and text:
+        parse_address(text)
     if name == "kafka":
         return read_properties(Path(text))
     if kind is bool:
@@ -109,9 +136,12 @@ def _parse(name: str, text: str) -> object:
             raise SettingsError(f"{PREFIX}{name.upper()}={text!r}: expected true or false")
         return text.lower() in ("true", "1")
     try:
+        if kind is float and not 0 <= float(text) < float("inf"):
+            raise ValueError
         return kind(text)
     except ValueError:
-        raise SettingsError(f"{PREFIX}{name.upper()}={text!r}: expected {kind.__name__}") from None
+        expected = "a number, 0 or more" if kind is float else kind.__name__
+        raise SettingsError(f"{PREFIX}{name.upper()}={text!r}: expected {expected}") from None
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -26,6 +26,7 @@ from gpu_consumers.render.scratch import Scratch, bytes_needed
 from ops import registry
 from ops.bus import clients, dead_letter
 from ops.bus.process import stop_event
+from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import incoming
 from ops.crash_points import reached
 from ops.settings import Settings
@@ -40,8 +41,6 @@ from schemas.work import ChunkTask, ObjectRef, WorkerState
 log = logging.getLogger(__name__)
 
 BUSY_POLL_S, IDLE_POLL_S = 0.01, 0.1
-DRAIN_S = 30.0
-"""After SIGTERM: how long the running batch may take to be finished and reported."""
 STORE_THREADS = 2
 Event = Callable[[float], list[act.Action]]
 
@@ -74,7 +73,9 @@ class Worker:
     def run(self) -> None:
         stop = stop_event()
         name = self.topic.name(self.settings.prefix)
-        self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._gone)
+        PULSE.loop("worker's loop")
+        PULSE.joining(self.group)
+        self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._lost)
         self._perform(self.core.start(time.monotonic()))
         log.info("%s serves pool %s on %s", self.worker_id, self.settings.pool, self.settings.device)
         drain_until_s = float("inf")
@@ -83,7 +84,7 @@ class Worker:
                 self._poll()
                 if stop.is_set() and not self.core.stopping:
                     log.info("stopping: %d chunks pending", len(self.core.pending()))
-                    drain_until_s = time.monotonic() + DRAIN_S
+                    drain_until_s = time.monotonic() + self.settings.drain_s
                     self._perform(self.core.stop())
                 self._round()
             self._leave()
@@ -94,12 +95,15 @@ class Worker:
             self.scratch.close()
 
     def _poll(self) -> None:
+        beat()
         # consume() alone would wait until it has all messages that it was asked for, or the time is over.
         first = self.consumer.poll(BUSY_POLL_S if self.core.pending() else IDLE_POLL_S)
         for message in [first, *self.consumer.consume(15, 0)] if first is not None else []:
             error = message.error()
             if error is None:
-                self._take(incoming(message))
+                record = incoming(message)
+                PULSE.read(record.topic, record.partition, record.offset)
+                self._take(record)
             elif error.fatal():
                 raise Fatal(f"consumer: {error}")
             else:
@@ -127,6 +131,7 @@ class Worker:
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.core.assigned([p.partition for p in partitions])
+        PULSE.assigned(partitions)
         log.info("owns partitions %s", sorted(self.core.partitions))
 
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -134,8 +139,13 @@ class Worker:
         self._commit()
         for number in numbers:
             self.commits.pop(number, None)
+        PULSE.revoked(partitions)
         self._perform(self.core.gone(numbers))
         log.info("owns partitions %s", sorted(self.core.partitions))
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._gone(consumer, partitions)
+        PULSE.revoked(partitions, lost=True)
 
     def _leave(self) -> None:
         self._commit(wait=True)
@@ -168,6 +178,7 @@ class Worker:
                     reached("render", "produced")
                 case act.Commit(partition, offset):
                     self.commits[partition] = offset
+                    PULSE.done(self.topic.name(self.settings.prefix), partition, offset)
                 case act.Release(ticket):
                     self.scratch.release(ticket)
                 case act.StartDevice(generation):
@@ -187,14 +198,16 @@ class Worker:
         self.threads.submit(work, *args).add_done_callback(hand_over)
 
     def _prepare(self, ticket: int, task: ChunkTask) -> Event:
-        outcome = self.objects.prepare(ticket, task)
+        with PULSE.working("store thread", f"looks for chunk {task.index} of {task.job}"):
+            outcome = self.objects.prepare(ticket, task)
         reached("render", "prepared")
         return lambda now_s: self.core.prepared(ticket, outcome, now_s)
 
     def _store(self, ticket: int, task: ChunkTask, frames: str) -> Event:
         codec = self.entries[task.spec.model].chunk_codec
         try:
-            ref: ObjectRef = self.objects.put(ticket, task, frames, codec)
+            with PULSE.working("store thread", f"stores chunk {task.index} of {task.job}"):
+                ref: ObjectRef = self.objects.put(ticket, task, frames, codec)
             reached("render", "object-put")
         except Transient as exc:
             log.warning("chunk %d of %s not stored: %s; trying again", task.index, task.job, exc)
@@ -266,12 +279,14 @@ class Worker:
             self.events.put(lambda now_s: self.core.device_died(generation, reason, now_s))
 
         environment = process.environment(settings.torch_threads)
+        PULSE.lacks("device", "its process is starting")
         self.device = DeviceProcess(setup, settings.device_cpus, environment, heard, gone)
 
     def _heard(self, generation: int, said: protocol.Said, now_s: float) -> list[act.Action]:
         core = self.core
         match said:
             case protocol.Ready():
+                PULSE.has("device")
                 return core.device_ready(generation, now_s)
             case protocol.Warm(models):
                 return core.device_models(generation, models, now_s)

@@ -12,6 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
+from ops.bus.pulse import beat
 from ops.settings import Settings
 from schemas.errors import Fatal, Transient
 
@@ -130,7 +131,7 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
     made = _build(Producer, settings, ours, fixed)
     assert isinstance(made, Producer)
     try:
-        made.init_transactions(60)
+        _initialise(made)
     except KafkaException as exc:
         if exc.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             raise Fatal(
@@ -138,6 +139,19 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
             ) from None
         raise Transient(f"cannot start transactions: {exc.args[0].str()}") from None
     return made
+
+
+def _initialise(made: Producer) -> None:
+    """Up to 60 s in all: an older transaction of the same id must have ended first."""
+    for last in (False, False, True):
+        beat()
+        try:
+            made.init_transactions(20)
+        except KafkaException as exc:
+            if last or not exc.args[0].retriable():
+                raise
+        else:
+            return
 
 
 def admin(settings: Settings) -> AdminClient:

@@ -13,7 +13,6 @@ Faust reads uncommitted records: no topic that is read here may be written in tr
 import asyncio
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,8 +21,12 @@ from typing import Any
 import faust
 from aiokafka.errors import MessageSizeTooLargeError
 
-from ops.bus import dead_letter, faust_security
+from ops.bus import dead_letter, faust_drain, faust_security
 from ops.bus.clients import group_id
+from ops.bus.process import EXIT_UNCOMMITTED as EXIT_UNCOMMITTED
+from ops.bus.process import stop_uncommitted
+from ops.bus.pulse import PULSE
+from ops.bus.sending import place_of
 from ops.crash_points import reached
 from ops.settings import Settings
 from schemas import cloud_events
@@ -35,19 +38,23 @@ log = logging.getLogger(__name__)
 
 Decide = Callable[[Incoming], Sequence[Outgoing]]
 
-EXIT_UNCOMMITTED = 70
-"""Exit status (EX_SOFTWARE) of a process that ended with a record read and not committed."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest batch the producer hands over: the broker's limit decides, not the client's."""
 MAX_CUT_VALUE_BYTES = 32 * 1024
 
 
-def build_app(settings: Settings, stage: str) -> faust.App:
+class StageApp(faust.App):
+    """A Faust app that can drain."""
+
+    drain: faust_drain.Drain
+
+
+def build_app(settings: Settings, stage: str) -> StageApp:
     """The Faust app of a stage. Its consumer group is the stage's."""
     datadir = Path(settings.data_dir).absolute() / "faust" / stage
     datadir.mkdir(parents=True, exist_ok=True)  # Faust makes no missing parents
     brokers = [f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",") if server.strip()]
-    return faust.App(
+    app = StageApp(
         group_id(settings, stage),
         broker=brokers,
         broker_credentials=faust_security.credentials(settings.kafka),
@@ -76,9 +83,11 @@ def build_app(settings: Settings, stage: str) -> faust.App:
         table_standby_replicas=0,
         web_enabled=False,
     )
+    app.drain = faust_drain.Drain(settings.drain_s)
+    return app
 
 
-def attach(app: faust.App, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
+def attach(app: StageApp, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
     """Make `app` read `source` and write what `decide` answers.
 
     decide: pure; called once per record, again after a crash. Its records are sent in order, each after the one before
@@ -87,12 +96,18 @@ def attach(app: faust.App, settings: Settings, stage: str, source: Topic, decide
     _Agent(app, settings, stage, source, decide).attach()
 
 
-def run(app: faust.App) -> None:
-    """Run the app in this process until SIGTERM or SIGINT. Raises Fatal when it stopped for another reason."""
+def run(app: StageApp) -> None:
+    """Run the app in this process until SIGTERM or SIGINT; then it drains, and the process ends here.
+
+    Raises Fatal when it stopped for another reason.
+    """
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARNING")
+    options: dict[str, Any] = {"override_logging": False, "redirect_stdouts": False, "quiet": True}
+    worker = faust_drain.DrainingWorker(app, loglevel="WARNING", **options)
     worker.spinner = None
+    worker.drain = app.drain
+    _watch(app, worker.loop)
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
@@ -100,17 +115,29 @@ def run(app: faust.App) -> None:
             raise Fatal(f"{app.conf.id}: the Kafka client stopped (status {end.code})") from None
 
 
-def stop_uncommitted(why: str) -> None:
-    """End the process now. Nothing is acknowledged on the way out, so the record at work comes again."""
-    log.critical("%s; stopping, the record will be read again", why)
-    logging.shutdown()
-    os._exit(EXIT_UNCOMMITTED)
+def _watch(app: StageApp, loop: asyncio.AbstractEventLoop) -> None:
+    """Tell the watchdog of the app's two loops and of its partitions."""
+    PULSE.joining(app.conf.id)
+    PULSE.loop("event loop", post=loop.call_soon_threadsafe)
+    threads: set[int] = set()
+
+    @app.on_partitions_assigned.connect(weak=False)
+    async def assigned(_app: Any, assigned: Any, **_: Any) -> None:
+        PULSE.assigned(assigned)
+        thread = getattr(app.consumer, "_thread", None)
+        if thread is not None and id(thread) not in threads:
+            threads.add(id(thread))
+            PULSE.loop("consumer's event loop", post=thread.thread_loop.call_soon_threadsafe)
+
+    @app.on_partitions_revoked.connect(weak=False)
+    async def revoked(_app: Any, revoked: Any, **_: Any) -> None:
+        PULSE.revoked(revoked)
 
 
 class _Agent:
     """One source topic of one stage."""
 
-    def __init__(self, app: faust.App, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
+    def __init__(self, app: StageApp, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
         self.app, self.prefix, self.stage, self.source, self.decide = app, settings.prefix, stage, source, decide
         self.name = source.name(settings.prefix)
         self.group = group_id(settings, stage)
@@ -119,7 +146,9 @@ class _Agent:
     def attach(self) -> None:
         async def agent(stream: Any) -> None:
             async for event in stream.events():
-                await self.handle(incoming(event.message))
+                await self.app.drain.turn()
+                with self.app.drain.working(self.name):
+                    await self.handle(incoming(event.message))
 
         self.app.agent(self._topic(self.name), name=f"{self.stage}.{self.source.entity}", concurrency=1)(agent)
 
@@ -131,9 +160,12 @@ class _Agent:
 
     async def handle(self, record: Incoming) -> None:
         """Answer one record, or end the process."""
-        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        place = place_of(record)
+        PULSE.read(record.topic, record.partition, record.offset)
         try:
-            await self._answer(record, place)
+            with PULSE.working("agent", place):
+                await self._answer(record, place)
+            PULSE.done(record.topic, record.partition, record.offset + 1)
         except asyncio.CancelledError:
             # Faust acknowledges a record whose agent is cancelled as well.
             stop_uncommitted(f"{self.stage}: interrupted at {place}")

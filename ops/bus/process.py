@@ -1,9 +1,42 @@
-"""What every stage process does the same way: stop on signals, die with its parent."""
+"""What every stage process does the same way: stop on signals, end at once, die with its parent."""
 
 import ctypes
+import logging
+import os
 import signal
 import sys
 import threading
+import time
+
+log = logging.getLogger(__name__)
+
+EXIT_UNCOMMITTED = 70
+"""Exit status (EX_SOFTWARE) of a process that ended with a record read and not committed."""
+
+
+class Deadline:
+    """A time that begins when it is first asked about."""
+
+    def __init__(self, after_s: float) -> None:
+        self.after_s = after_s
+        self._at_s = 0.0
+
+    def passed(self) -> bool:
+        now_s = time.monotonic()
+        self._at_s = self._at_s or now_s + self.after_s
+        return now_s >= self._at_s
+
+
+def stop_uncommitted(why: str) -> None:
+    """End the process now. Nothing is acknowledged on the way out, so the record at work comes again."""
+    log.critical("%s; stopping, the record will be read again", why)
+    end_now(EXIT_UNCOMMITTED)
+
+
+def end_now(status: int) -> None:
+    """End the process without waiting for its threads; the log is written."""
+    logging.shutdown()
+    os._exit(status)
 
 
 def stop_event() -> threading.Event:

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
+from ops.bus.pulse import PULSE
 from schemas import cloud_events
 from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
@@ -30,6 +31,11 @@ def incoming(message: "Message[bytes, bytes]") -> Incoming:
     )
 
 
+def place_of(record: Incoming) -> str:
+    """Where a record lies, for the log."""
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
 def read(consumer: Consumer, most: int, timeout_s: float) -> list[Incoming]:
     """Up to `most` records, without waiting for more once there is one; empty after `timeout_s`. Raises Fatal when the
     consumer cannot go on; errors that pass are logged."""
@@ -37,7 +43,8 @@ def read(consumer: Consumer, most: int, timeout_s: float) -> list[Incoming]:
     records = []
     for message in [] if first is None else [first, *consumer.consume(most - 1, 0)]:
         if (error := message.error()) is None:
-            records.append(incoming(message))
+            records.append(record := incoming(message))
+            PULSE.read(record.topic, record.partition, record.offset)
         elif error.fatal():
             raise Fatal(f"consumer: {error}")
         else:

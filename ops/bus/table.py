@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from ops.bus import clients
+from ops.bus.pulse import beat
 from ops.settings import Settings
 from schemas.errors import Transient
 from schemas.topics import Topic
@@ -34,6 +35,7 @@ def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = No
         table: dict[str, bytes] = {}
         quiet_since_s = time.monotonic()
         while left:
+            beat()
             for message in reader.consume(500, 0.1):
                 if message.error() is not None:
                     continue

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.bus import clients
+from ops.bus.pulse import PULSE
 from ops.bus.sending import Outbox
 from ops.crash_points import reached
 from ops.settings import Settings
@@ -63,6 +64,8 @@ class Transactions:
         except KafkaException as exc:
             raise Transient(f"transaction failed: {exc.args[0].str()}") from None
         reached(self._stage, "committed")
+        for (topic, partition), offset in offsets.items():
+            PULSE.done(topic, partition, offset)
 
 
 def after(records: Sequence[Incoming]) -> Offsets:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.bus import clients, dead_letter
-from ops.bus.process import stop_event
-from ops.bus.sending import Outbox, incoming
+from ops.bus.process import Deadline, stop_event, stop_uncommitted
+from ops.bus.pulse import PULSE, beat
+from ops.bus.sending import Outbox, incoming, place_of
 from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.errors import Fatal, InvalidMessage, Transient
@@ -49,24 +50,36 @@ class _Loop:
         self.settings, self.stage, self.handle, self.due = settings, stage, handle, due
         self.topics = {topic.name(settings.prefix): topic for topic in topics}
         self.group = clients.group_id(settings, stage)
+        PULSE.joining(self.group)
         self.lanes: dict[Place, _Lane] = {}
         self.paused = False
         self.outbox = Outbox(clients.producer(settings), settings.prefix, stage)
         self.consumer: Consumer = clients.consumer(settings, self.group)
-        self.consumer.subscribe(list(self.topics), on_assign=self._assigned, on_revoke=self._gone, on_lost=self._gone)
+        self.consumer.subscribe(list(self.topics), on_assign=self._assigned, on_revoke=self._gone, on_lost=self._lost)
         self.stop = stop_event()
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("%s: assigned %s", self.stage, [f"{p.topic}[{p.partition}]" for p in partitions])
+        PULSE.assigned(partitions)
 
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        PULSE.revoked(partitions)
         for p in partitions:
             self.lanes.pop((p.topic, p.partition), None)
 
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._gone(consumer, partitions)
+        PULSE.revoked(partitions, lost=True)
+
     def run(self) -> None:
+        PULSE.loop("poll loop")
+        late = Deadline(self.settings.drain_s)
         with ThreadPoolExecutor(1, thread_name_prefix=self.stage) as threads:
             work: tuple[Incoming, Future[Sequence[Outgoing]]] | None = None
             while work is not None or not self.stop.is_set():
+                if work is not None and self.stop.is_set() and late.passed():
+                    self.consumer.close()
+                    stop_uncommitted(f"{self.stage}: {place_of(work[0])} not finished within {late.after_s:.0f} s")
                 if work is not None:
                     wait([work[1]], BUSY_POLL_S)
                 self._poll(0 if work is not None else IDLE_POLL_S)
@@ -76,10 +89,15 @@ class _Loop:
                     work = None
                 if work is None and not self.stop.is_set() and (record := self._next()) is not None:
                     reached(self.stage, "read")
-                    work = record, threads.submit(self.handle, record)
+                    work = record, threads.submit(self._handle, record)
         self.consumer.close()
 
+    def _handle(self, record: Incoming) -> Sequence[Outgoing]:
+        with PULSE.working("handler", place_of(record)):
+            return self.handle(record)
+
     def _poll(self, timeout_s: float) -> None:
+        beat()
         message = self.consumer.poll(timeout_s)
         if message is not None:
             if (error := message.error()) is not None:
@@ -88,6 +106,7 @@ class _Loop:
                 log.warning("consumer: %s", error)
             else:
                 record = incoming(message)
+                PULSE.read(record.topic, record.partition, record.offset)
                 self.lanes.setdefault((record.topic, record.partition), _Lane()).records.append(record)
         self._bound_backlog()
 
@@ -147,6 +166,7 @@ class _Loop:
         place = TopicPartition(record.topic, record.partition, record.offset + 1)
         try:
             self.consumer.commit(offsets=[place], asynchronous=False)
+            PULSE.done(record.topic, record.partition, record.offset + 1)
             reached(self.stage, "committed")
         except KafkaException as exc:
             # The partition went to somebody else in this moment: the record comes again there and changes nothing.
@@ -156,9 +176,10 @@ class _Loop:
 
 
 def run(settings: Settings, stage: str, topics: Sequence[Topic], handle: Handle, *, due_ms: Due | None = None) -> None:
-    """Run a stage until SIGTERM or SIGINT; the record at work is finished first.
+    """Run a stage until SIGTERM or SIGINT; the record at work is finished first, within `settings.drain_s`.
 
-    handle: called in a worker thread, one record at a time. Transient means the record is tried again with back-off
+    handle: called in a worker thread, one record at a time; work of more than some seconds calls `pulse.beat` at every
+            step, or the watchdog takes it for a hang. Transient means the record is tried again with back-off
             while other partitions go on; InvalidMessage means dead letter; any other error ends the process with
             nothing committed, so the record comes again.
     due_ms: moment from which a record may be handled (ms since the epoch); its partition waits until then.

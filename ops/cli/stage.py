@@ -1,5 +1,7 @@
 """`reelbus run STAGE`: one stage in the foreground."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +47,27 @@ def run(
     schema_registry.install(place.settings, sorted(touched))
     if place.settings.kafka.get("security.protocol", "plaintext").lower() != "plaintext":
         _check_grants(place.settings, entry)
-    stages.load(entry.entry)(place.settings)
+    with _watched(place.settings, stage):
+        stages.load(entry.entry)(place.settings)
+
+
+@contextmanager
+def _watched(settings: "Settings", stage: str) -> Iterator[None]:
+    """Watchdog and health endpoints while the stage runs. Raises SettingsError or Fatal for a wrong address."""
+    import logging
+
+    from ops.bus.health import HealthServer
+    from ops.bus.pulse import PULSE
+    from ops.bus.watchdog import Watchdog
+    from ops.settings import parse_address
+
+    with ExitStack() as more:
+        watchdog = more.enter_context(Watchdog(settings, stage))
+        if settings.health_address:
+            address = parse_address(settings.health_address)
+            server = more.enter_context(HealthServer(address, stage, PULSE, watchdog))
+            logging.getLogger(__name__).info("health: http://%s:%d/livez and /readyz", *server.address)
+        yield
 
 
 def _check_grants(settings: "Settings", stage: "Stage") -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from ops.bus.pulse import beat
 from ops.storage.s3_errors import s3_errors
 
 
@@ -28,9 +29,12 @@ def s3_client(endpoint_url: str, max_attempts: int, timeout_s: float) -> Any:
     )
     session = boto3.session.Session()
     with s3_errors("cannot open the object store"):
-        return session.client(
+        client: Any = session.client(
             "s3",
             region_name=session.region_name or "us-east-1",
             endpoint_url=endpoint_url or None,
             config=config,
         )
+    # A server that is silent is waited for, attempt by attempt: that is no hang.
+    client.meta.events.register("before-send.s3", lambda **_: beat())
+    return client

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ops.bus.pulse import beat
 from ops.storage.store import ObjectCorrupt, ObjectInfo
 from schemas.errors import Fatal, Transient
 
@@ -46,6 +47,7 @@ def blocks_of(source: Path | bytes) -> Iterator[bytes]:
 def blocks_of_stream(stream: BinaryIO) -> Iterator[bytes]:
     """What is left of the stream, in blocks of BLOCK_BYTES."""
     while block := stream.read(BLOCK_BYTES):
+        beat()
         yield block
 
 
@@ -89,6 +91,7 @@ def write_new(blocks: Iterable[bytes], target: Path) -> tuple[str, int]:
 def _tee(blocks: Iterable[bytes], stream: BinaryIO) -> Iterator[bytes]:
     for block in blocks:
         stream.write(block)
+        beat()
         yield block
 
 

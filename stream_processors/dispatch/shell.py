@@ -8,6 +8,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from ops.bus import clients, dead_letter, table
 from ops.bus.process import stop_event
+from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import read
 from ops.bus.transaction import Dead, Offsets, Transactions, after
 from ops.crash_points import reached
@@ -46,16 +47,22 @@ class Leadership:
 
     def __init__(self, settings: Settings) -> None:
         self._topic = DISPATCH_LEADER.name(settings.prefix)
+        PULSE.joining(clients.group_id(settings, "dispatch-leader"))
         self._consumer = clients.consumer(settings, clients.group_id(settings, "dispatch-leader"), **FAILOVER)
-        self._consumer.subscribe([self._topic], on_assign=self._won, on_revoke=self._gone, on_lost=self._gone)
+        self._consumer.subscribe([self._topic], on_assign=self._won, on_revoke=self._gone, on_lost=self._expelled)
         self.leads = False
         self.lost = False
 
     def _won(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.leads = self.leads or bool(partitions)
+        PULSE.assigned(())
 
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.lost = self.leads and bool(partitions)
+
+    def _expelled(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._gone(consumer, partitions)
+        PULSE.revoked((), lost=True)
 
     def poll(self, timeout_s: float) -> None:
         """Keep the membership alive. Raises Fatal when leadership was lost: the process must end."""
@@ -114,6 +121,8 @@ class Shell:
         resumed = [p for topic, ps in places.items() if topic is not WORKERS_STATE for p in ps]
         live = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in places[WORKERS_STATE]]
         self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live)
+        PULSE.group = clients.group_id(self.settings, "dispatch")
+        PULSE.assigned(resumed)
         return places
 
     def step(self) -> None:
@@ -146,24 +155,34 @@ class Shell:
             live = self.scheduler.live(lane)
             if live >= WINDOW_JOBS and lane not in self.paused:
                 self.consumer.pause(self.places[PLANS_READY[lane]])
+                PULSE.hold(self.places[PLANS_READY[lane]], True)
                 self.paused.add(lane)
             elif live <= WINDOW_JOBS // 2 and lane in self.paused:
                 self.consumer.resume(self.places[PLANS_READY[lane]])
+                PULSE.hold(self.places[PLANS_READY[lane]], False)
                 self.paused.remove(lane)
 
 
 def main(settings: Settings) -> None:
     """Run until SIGTERM; stands by until it leads."""
     stop = stop_event()
+    PULSE.loop("scheduler's loop")
     leadership = Leadership(settings)
+    PULSE.role = "standing by"
     log.info("standing by")
     while not leadership.leads and not stop.is_set():
+        beat()
         leadership.poll(0.2)
     if not stop.is_set():
+        PULSE.role = "taking over"
+        PULSE.lacks("state", "it reads the scheduler's rows")
         log.info("leading")
         reached("dispatch", "leading")
         shell = Shell(settings)
+        PULSE.role = "leading"
+        PULSE.has("state")
         while not stop.is_set():
+            beat()
             leadership.poll(0)
             shell.step()
         shell.consumer.close()

@@ -8,6 +8,8 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 
+from ops.bus.pulse import beat
+
 MAX_SIDE_PX = 640
 """Larger frames are scaled down before they are kept: providers look at 256 x 256 pixels at most."""
 
@@ -35,6 +37,7 @@ def sampled_frames(path: Path, frames: int, sample: Sampler) -> NDArray[np.uint8
             wanted = frozenset(sample(float(stream.average_rate)))
             kept, count = [], 0
             for frame in container.decode(stream):
+                beat()
                 if count in wanted:
                     kept.append(_rgb(frame))
                 count += 1

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.bus.pulse import beat
 from schemas.chunks import total_frames
 from schemas.plan import Plan
 from stream_processors.mux.check import OutputBroken, check_output
@@ -65,6 +66,7 @@ def _encode(plan: Plan, chunks: Sequence[Path], video: Path, payload: str, boost
         Prefetch(painter.frames(), _AHEAD, painter.done) as finished,
     ):
         for number, frame in enumerate(finished):
+            beat()
             try:
                 encoder.add(frame)
                 sampler.see(number, frame)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from ops.bus.pulse import beat
 from schemas.request import Output
 from stream_processors.mux.core import spread
 from stream_processors.mux.mark import Detector, Reading
@@ -80,6 +81,7 @@ def _frame_table(container: av.container.InputContainer) -> list[_Row]:
     """One row per frame, in the order of coding."""
     rows = []
     for packet in container.demux(container.streams.video[0]):
+        beat()
         if not packet.size:
             continue
         if packet.pts is None or packet.time_base is None:
@@ -114,6 +116,7 @@ def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fr
     detector, wanted = Detector(), frozenset(spread(len(expected), MARK_FRAMES))
     count = -1
     for count, frame in enumerate(_decoded(container, chosen)):
+        beat()
         time_s = frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None
         if count == len(expected) or time_s != expected[count]:
             raise OutputBroken(f"the frame at {float(expected[min(count, len(expected) - 1)]):.4f} s does not decode")

@@ -7,6 +7,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from ops.bus.pulse import beat
 from schemas.request import Output
 from stream_processors.mux.core import Fit, fit
 from stream_processors.mux.planes import Planes, planes_of
@@ -34,6 +35,7 @@ def check_chunk(chunk: int, path: Path, frames: int, size: tuple[int, int]) -> N
             if (stream.width, stream.height) != size:
                 raise BadChunk(chunk, f"{stream.width}x{stream.height} where the plan has {size[0]}x{size[1]}")
             found = sum(1 for packet in container.demux(stream) if packet.size)
+            beat()
     except (av.FFmpegError, IndexError) as exc:
         raise BadChunk(chunk, f"not a readable Matroska video ({_words(exc)})") from None
     if found != frames:

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ops.bus import clients, dead_letter, table
 from ops.bus.process import stop_event
+from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import read
 from ops.bus.transaction import Dead, Transactions, after
 from ops.crash_points import reached
@@ -29,20 +30,27 @@ class Shell:
         self.transactions = Transactions(settings, "track", settings.worker_id or "0")
         self.states: dict[int, dict[str, JobState]] = {}
         self.group = clients.group_id(settings, "track")
+        PULSE.joining(self.group)
         self.consumer = clients.consumer(settings, self.group)
         name = JOBS_EVENTS.name(settings.prefix)
-        self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._gone)
+        self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._lost)
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             rows = table.load(self.settings, JOBS_STATE, [place.partition])
             self.states[place.partition] = {job: decode(JobState, raw) for job, raw in rows.items()}
             log.info("partition %d: %d jobs known", place.partition, len(rows))
+        PULSE.assigned(partitions)
         reached("track", "assigned")
 
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             self.states.pop(place.partition, None)
+        PULSE.revoked(partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._gone(consumer, partitions)
+        PULSE.revoked(partitions, lost=True)
 
     def step(self) -> None:
         """One round: read some events, fold them, write what changed in one transaction."""
@@ -74,7 +82,9 @@ class Shell:
 def main(settings: Settings) -> None:
     """Run until SIGTERM."""
     stop = stop_event()
+    PULSE.loop("fold's loop")
     shell = Shell(settings)
     while not stop.is_set():
+        beat()
         shell.step()
     shell.consumer.close()
