@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.local.supervisor import Supervisor
+from ops.local.supervisor import KILL_AFTER_DRAIN_S, Supervisor
 from ops.settings import Settings
 from ops.stages import STAGES
 
@@ -53,7 +53,8 @@ def stack(settings: Settings, *, local_port: int | None, workers: int, say: Say)
         counts = [(stage.name, workers if stage.needs_pool else stage.processes) for stage in STAGES.values()]
         supervisor = Supervisor(counts, settings, report=say)
         cleanup.callback(supervisor.stop)
-        cleanup.callback(say, "stopping the stages")
+        most_s = settings.drain_s + KILL_AFTER_DRAIN_S
+        cleanup.callback(say, f"stopping the stages; what is at work is finished first, in at most {most_s:.0f} s")
         supervisor.start()
         say(f"started {len(STAGES)} stages, {workers} of render; logs in {_short(data_dir / 'logs')}")
         yield Stack(settings, supervisor, local_port is not None)

@@ -13,9 +13,10 @@ from typing import Literal
 
 from ops.local import children
 from ops.local.restart import RestartPolicy, after_exit
-from ops.settings import PREFIX, Settings
+from ops.settings import PREFIX, Settings, SettingsError, parse_address
 
 POLL_S = 0.1
+KILL_AFTER_DRAIN_S = 10.0
 SHOWN_LINES = 15
 
 
@@ -57,6 +58,11 @@ def _child(stage: str, number: int, logs: Path) -> _Child:
     return _Child(name, stage, number, logs / f"{name}.log")
 
 
+def _check_ports(first: int, count: int) -> None:
+    if first + count > 65536:
+        raise SettingsError(f"{PREFIX}HEALTH_ADDRESS: {count} processes count ports up from {first}: beyond 65535")
+
+
 def stage_command(stage: str) -> list[str]:
     """How one process of a stage is started."""
     return [sys.executable, "-m", "ops", "run", stage]
@@ -69,6 +75,7 @@ class Supervisor:
     command: the command line of a stage
     report:  takes the last log lines of a stage that crashed; default: stderr
 
+    Raises SettingsError when the ports for the health endpoints of all processes do not exist.
     Children are started by a thread of its own, and on Linux end with it: whatever ends this process ends them.
     Their settings travel in the environment, librdkafka's in a file that only the user can read.
     """
@@ -86,6 +93,8 @@ class Supervisor:
         names = [(stage, n) for stage, count in stages for n in range(1, count + 1)]
         self._children = [_child(stage, n, data_dir / "logs") for stage, n in names]
         self._settings = settings
+        if settings.health_address:
+            _check_ports(parse_address(settings.health_address)[1], len(names))
         self._kafka_file = data_dir / "kafka-client.properties"
         self._command = command
         self._policy = policy
@@ -93,7 +102,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._started = threading.Event()
-        self._timeout_s = 10.0
+        self._timeout_s = settings.drain_s + KILL_AFTER_DRAIN_S
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Supervisor":
@@ -110,11 +119,13 @@ class Supervisor:
         self._thread.start()
         self._started.wait()
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """SIGTERM to all, readers of a topic before its writers; after timeout_s SIGKILL to what is left."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """SIGTERM to all, readers of a topic before its writers; after timeout_s SIGKILL to what is left. Without
+        timeout_s the stages have the time in which they end by themselves (`drain_s`), and a little more."""
         if self._thread is None:
             return
-        self._timeout_s = timeout_s
+        if timeout_s is not None:
+            self._timeout_s = timeout_s
         self._stopping.set()
         self._thread.join()
         self._kafka_file.unlink(missing_ok=True)
@@ -177,9 +188,17 @@ class Supervisor:
         if child.number > 1:
             # The name is also the slot of its transactions: two with the same one would fence each other.
             environment = {**environment, PREFIX + "WORKER_ID": child.name}
+        if self._settings.health_address:
+            environment = {**environment, PREFIX + "HEALTH_ADDRESS": self._health_address(child)}
         child.process = children.spawn(self._command(child.stage), child.log, environment)
         child.log_position = child.log.stat().st_size
         child.state, child.since, child.started_s = "running", time.time(), now
+
+    def _health_address(self, child: _Child) -> str:
+        """Each process has a port of its own, counted up from that of the settings; 0 stays 0, any free one."""
+        host, port = parse_address(self._settings.health_address)
+        number = port + self._children.index(child) if port else 0
+        return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
 
     def _note_exit(self, child: _Child, now: float) -> str:
         assert child.process is not None

@@ -146,7 +146,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
 DEAD: list[tuple[bytes | None, bytes | None, str]] = [
     (b"broken", b'{"job_id": "broken", "shots"', "value: not valid JSON: Input data was truncated"),
     (b"tombstone", None, f"value: missing (a tombstone); {RIGHT}"),
-    (None, bytes(range(256)), "schema id 16909060 is not known; known are 1 to 17"),
+    (None, bytes(range(256)), "schema id 16909060 is not known; known are 1 to 24"),
     (b"\xff\xfe", b"\xfe\x80random", f"value: not valid JSON: invalid character (byte 0); {RIGHT}"),
     (b"no-id", b"{}",
      "job_id: missing; expected a name of 1 to 128 letters, digits and . _ : - (a letter or digit first)"),
