@@ -20,7 +20,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "prioritise": FAUST,
     "dispatch": (*TRANSACTION, "leading", "restored"),
     "render": (
-        "read", "prepared", "sent-to-device", "rendered", "encoded", "object-put", "produced", "acknowledged",
+        "read", "prepared", "sent-to-device", "step", "rendered", "encoded", "object-put", "produced", "acknowledged",
         "commit-sent",
     ),
     "inspect": (*WORKER, "fetched", "judged"),

@@ -7,8 +7,12 @@ entry's `chunk_cost_s`, spread over the denoise steps.
 The blocks are an 8 x 8 grid over the centred square of the picture (so bars that a muxer adds do not matter), row by
 row, 1 = white: row 0 is a checkerboard without meaning, because the visible mark covers it; rows 1-4 are the first 32
 bits of the chunk id, rows 5-6 the frame's position in the shot (16 bits, modulo 65536), row 7 a CRC-8 of those bytes.
+
+A prompt that contains one of FAULTS makes the device do that instead, as real ones do.
 """
 
+import os
+import signal
 import time
 from collections.abc import Sequence
 
@@ -16,12 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_consumers.pipelines.renderer import Frames, OnStep, check
+from schemas.errors import Fatal, Transient
 from schemas.ids import chunk_id
 from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 
 GRID = 8
 DATA_ROWS = 7
+FAULTS = ("device-exits", "device-hangs", "device-lost", "device-oom", "device-oom-once", "device-nan")
+"""Killed as by a crash in native code; never ends a step; says that its context is gone; has not enough memory, or not
+at the first try of this process; makes values that are no numbers."""
 
 
 def load(entry: ModelEntry, device: str, dtype: str) -> "FakeRenderer":
@@ -35,6 +43,8 @@ class FakeRenderer:
 
     def __init__(self, entry: ModelEntry) -> None:
         self._entry = entry
+        self._out_of_memory: set[str] = set()
+        """Chunks that a process has run out of memory with."""
 
     def render(self, specs: Sequence[ChunkSpec], given: Sequence[Frames | None], on_step: OnStep) -> list[Frames]:
         """See `renderer.Renderer.render`. A batch takes as long as one chunk, as on a device that is not full."""
@@ -42,8 +52,26 @@ class FakeRenderer:
         steps = specs[0].steps
         for step in range(steps):
             time.sleep(self._entry.chunk_cost_s / steps)
+            if step == steps // 2:
+                for spec in specs:
+                    self._misbehave(spec)
             on_step(step + 1, steps)
         return [_frames(spec) for spec in specs]
+
+    def _misbehave(self, spec: ChunkSpec) -> None:
+        asked = {word for word in spec.prompt.replace(",", " ").split() if word in FAULTS}
+        if "device-exits" in asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "device-hangs" in asked:
+            signal.pause()
+        if "device-lost" in asked:
+            raise Fatal("device lost: as the prompt asks for")
+        again = chunk_id(spec) in self._out_of_memory
+        if "device-oom" in asked or ("device-oom-once" in asked and not again):
+            self._out_of_memory.add(chunk_id(spec))
+            raise Transient("device out of memory: as the prompt asks for")
+        if "device-nan" in asked:
+            raise Transient("the model produced NaN")
 
 
 def draw_fake(prefix: str, index: int, width_px: int, height_px: int) -> Frames:

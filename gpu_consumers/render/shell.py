@@ -291,6 +291,7 @@ class Worker:
             case protocol.Warm(models):
                 return core.device_models(generation, models, now_s)
             case protocol.Step(batch, step, steps):
+                reached("render", "step")
                 return core.device_step(batch, step, steps, now_s)
             case protocol.Done(batch, device_s):
                 reached("render", "rendered")

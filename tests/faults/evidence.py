@@ -1,0 +1,204 @@
+"""What can be seen from outside: committed records, objects, pixels of the videos. Nothing of the stages' insides."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+from gpu_consumers.pipelines.fake import read_fake
+from ops.bus import clients
+from ops.settings import Settings
+from ops.stages import STAGES
+from schemas.codec import decode
+from schemas.errors import InvalidMessage
+from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered
+from schemas.plan import Plan
+from schemas.topics import (
+    CHUNKS_RENDERED,
+    JOBS_EVENTS,
+    JOBS_FINISHED,
+    JOBS_STATE,
+    LIVE_TOPICS,
+    PLANS_READY,
+    USAGE_METERED,
+    DeadLetters,
+)
+from schemas.work import ChunkRendered
+from tests.e2e.reading import read_all
+from tests.faults.jobs import TENANTS
+from tests.faults.stack import Stack, reply_topic
+
+Frame = tuple[str, int]
+"""First 8 hex digits of the chunk's name and position in the shot, as the pixels say."""
+UNREADABLE: Frame = ("", -1)
+"""A blend of two frames, or damage."""
+NOT_COMMITTED = frozenset(("workers.state", "dispatch.state", "dispatch.leader", "jobs.state"))
+"""Topics that stages read without a group's offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSeen:
+    """A video object: its hash and what its pixels say. `error`: why it does not decode."""
+
+    sha256: str
+    frames: tuple[Frame, ...]
+    error: str = ""
+
+
+@dataclass
+class Evidence:
+    """Everything that the checker judges by."""
+
+    acknowledged: set[str] = field(default_factory=set)
+    """Jobs whose request the broker acknowledged."""
+    finished: list[JobFinished] = field(default_factory=list)
+    states: list[JobState] = field(default_factory=list)
+    """In the order of each partition."""
+    events: list[JobEvent] = field(default_factory=list)
+    usage: list[UsageMetered] = field(default_factory=list)
+    replies: list[tuple[str, JobReply]] = field(default_factory=list)
+    """With the tenant of the topic that each was on."""
+    plans: dict[str, Plan] = field(default_factory=dict)
+    rendered: list[ChunkRendered] = field(default_factory=list)
+    objects: dict[str, str] = field(default_factory=dict)
+    """SHA-256 by key."""
+    videos: dict[str, VideoSeen] = field(default_factory=dict)
+    created: Counter[str] = field(default_factory=Counter)
+    """Successful puts by key."""
+    deleted: Counter[str] = field(default_factory=Counter)
+    lags: dict[str, int] = field(default_factory=dict)
+    """Records not committed yet, by "group topic[partition]", where there are any."""
+    past_end: dict[str, int] = field(default_factory=dict)
+    """Committed offsets beyond the end of their partition."""
+    dead: Counter[str] = field(default_factory=Counter)
+    """Dead letters by topic."""
+    dead_reasons: Counter[str] = field(default_factory=Counter)
+    webhooks: dict[str, list[str]] = field(default_factory=dict)
+    """Ids of all tries by job."""
+
+
+def collect(stack: Stack, acknowledged: Iterable[str], webhooks: dict[str, list[str]]) -> Evidence:
+    """Look at everything. The pipeline may run, but what it writes meanwhile may be seen or not."""
+    settings = stack.direct
+    seen = Evidence(acknowledged=set(acknowledged), webhooks=webhooks)
+    seen.finished = [decode(JobFinished, r.value) for r in read_all(settings, JOBS_FINISHED)]
+    seen.states = [decode(JobState, r.value) for r in read_all(settings, JOBS_STATE) if r.value is not None]
+    seen.events = _readable(settings)
+    seen.usage = [decode(UsageMetered, r.value) for r in read_all(settings, USAGE_METERED)]
+    for tenant in TENANTS:
+        found = read_all(settings, reply_topic(settings, tenant))
+        seen.replies += [(tenant, decode(JobReply, r.value)) for r in found]
+    for topic in PLANS_READY.values():
+        plans = [decode(Plan, r.value) for r in read_all(settings, topic)]
+        seen.plans |= {plan.job: plan for plan in reversed(plans)}
+    seen.rendered = [decode(ChunkRendered, r.value) for r in read_all(settings, CHUNKS_RENDERED)]
+    _look_at_objects(stack, seen)
+    seen.lags, seen.past_end = lags(settings)
+    for live in LIVE_TOPICS:
+        if live.record is None or live.entity in NOT_COMMITTED or live.entity.startswith("replies."):
+            continue  # nobody who could make a dead letter of it reads it
+        letters = read_all(settings, DeadLetters(live))
+        if letters:
+            seen.dead[live.entity] = len(letters)
+        for letter in letters:
+            headers = dict(letter.headers)
+            text = headers.get("__dlq.errors.message", b"").decode()[:80]
+            seen.dead_reasons[f"{live.entity}: {headers.get('reelbus.error.code', b'').decode()}: {text}"] += 1
+    return seen
+
+
+def _readable(settings: Settings) -> list[JobEvent]:
+    events = []
+    for record in read_all(settings, JOBS_EVENTS):
+        try:
+            events.append(decode(JobEvent, record.value))
+        except InvalidMessage:
+            continue  # rubbish that a test put there; track makes a dead letter of it
+    return events
+
+
+def _look_at_objects(stack: Stack, seen: Evidence) -> None:
+    root = stack.objects
+    for path in sorted(root.rglob("*")):
+        key = path.relative_to(root).as_posix()
+        if path.is_file() and not key.startswith("."):
+            seen.objects[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+            if key.endswith("/video.mp4"):
+                seen.videos[key] = look_at_video(path)
+    prefix = f"/{root.name}/"
+    seen.created = Counter({path.removeprefix(prefix): n for path, n in stack.proxy.created.items()})
+    seen.deleted = Counter({path.removeprefix(prefix): n for path, n in stack.proxy.deleted.items()})
+
+
+def look_at_video(path: Path) -> VideoSeen:
+    """Decode every frame and read what its pixels say."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    frames: list[Frame] = []
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                try:
+                    frames.append(read_fake(frame.to_ndarray(format="gray")))
+                except ValueError:
+                    frames.append(UNREADABLE)
+    except (av.FFmpegError, IndexError) as exc:
+        return VideoSeen(digest, tuple(frames), f"{type(exc).__name__}: {exc}")
+    return VideoSeen(digest, tuple(frames))
+
+
+def groups(settings: Settings) -> dict[str, list[str]]:
+    """Topics by consumer group: what every stage must have read to the end when there is nothing left to do."""
+    made: dict[str, list[str]] = defaultdict(list)
+    for stage in STAGES.values():
+        group = f"{settings.prefix}.render.{settings.pool}" if stage.needs_pool else f"{settings.prefix}.{stage.name}"
+        for topic in stage.reads:
+            other_pool = stage.needs_pool and not topic.entity.endswith(f".{settings.pool}")
+            if topic.entity not in NOT_COMMITTED and not other_pool:
+                made[group].append(topic.name(settings.prefix))
+    return dict(made)
+
+
+def lags(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+    """Uncommitted records per group and partition, and offsets committed past the end. Zeros are left out."""
+    admin = clients.admin(settings)
+    reader = clients.consumer(settings, f"{settings.prefix}.lag-reader")
+    behind, past = {}, {}
+    try:
+        known = reader.list_topics(timeout=30).topics
+        for group, names in groups(settings).items():
+            places = [TopicPartition(n, p) for n in names for p in known[n].partitions]
+            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+            for place in asked[group].result().topic_partitions:
+                low, high = reader.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=30)
+                committed = max(place.offset, low)
+                name = f"{group} {place.topic}[{place.partition}]"
+                if committed < high and not _only_markers(settings, place, committed):
+                    behind[name] = high - committed
+                if committed > high:
+                    past[name] = committed - high
+    finally:
+        reader.close()
+    return behind, past
+
+
+def _only_markers(settings: Settings, place: TopicPartition, start: int) -> bool:
+    """Whether nothing but transaction markers and aborted records follow: no consumer ever sees those."""
+    reader = clients.consumer(settings, f"{settings.prefix}.lag-reader", fetch_wait_max_ms=10)
+    try:
+        reader.assign([TopicPartition(place.topic, place.partition, start)])
+        end = reader.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=30)[1]
+        while True:
+            message = reader.poll(1.0)
+            if message is not None and message.error() is None:
+                return False
+            (at,) = reader.position([TopicPartition(place.topic, place.partition)])
+            if message is None and at.offset < 0:
+                continue
+            if at.offset >= end:
+                return True
+    finally:
+        reader.close()

@@ -1,0 +1,123 @@
+"""From a kill to the next commit: read from the broker's own record of commits, __consumer_offsets."""
+
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+
+from ops.bus import clients
+from ops.settings import Settings
+from schemas.topics import LIVE_TOPICS
+
+OFFSETS_TOPIC = "__consumer_offsets"
+Place = tuple[str, str, int]
+"""Group, topic, partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A group's offset in a partition, and when (wall clock, s) the broker took it."""
+
+    place: Place
+    offset: int
+    at_s: float
+
+
+def commits(settings: Settings) -> list[Commit]:
+    """Every commit of this prefix's groups, in order of time. Format: OffsetCommitKey/Value of Apache Kafka."""
+    reader = clients.consumer(settings, f"{settings.prefix}.recovery", fetch_wait_max_ms=10)
+    found: list[Commit] = []
+    try:
+        parts = reader.list_topics(OFFSETS_TOPIC, timeout=30).topics[OFFSETS_TOPIC].partitions
+        places = [TopicPartition(OFFSETS_TOPIC, p) for p in parts]
+        ends = {p.partition: reader.get_watermark_offsets(p, timeout=30)[1] for p in places}
+        left = {p for p, end in ends.items() if end > 0}
+        reader.assign([TopicPartition(OFFSETS_TOPIC, p, OFFSET_BEGINNING) for p in left])
+        while left:
+            for message in reader.consume(1000, 0.1):
+                if message.error() is None and message.value() is not None:
+                    commit = _parse(message.key() or b"", message.value() or b"", message.timestamp()[1] / 1000)
+                    if commit is not None and commit.place[0].startswith(f"{settings.prefix}."):
+                        found.append(commit)
+            left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
+    finally:
+        reader.close()
+    return sorted(found, key=lambda commit: commit.at_s)
+
+
+def _parse(key: bytes, value: bytes, at_s: float) -> Commit | None:
+    (version,) = struct.unpack_from(">h", key)
+    if version > 1:
+        return None  # a group's metadata
+    group, at = _string(key, 2)
+    topic, at = _string(key, at)
+    (partition,) = struct.unpack_from(">i", key, at)
+    (offset,) = struct.unpack_from(">q", value, 2)
+    return Commit((group, topic, partition), offset, at_s)
+
+
+def _string(raw: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from(">h", raw, at)
+    return raw[at + 2 : at + 2 + length].decode(), at + 2 + length
+
+
+def arrivals(settings: Settings) -> dict[tuple[str, int], list[float]]:
+    """When every record came (s), by topic and partition, indexed by its offset (markers and holes: the next one's)."""
+    reader = clients.consumer(settings, f"{settings.prefix}.arrivals", fetch_wait_max_ms=10)
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    names = [t.name(settings.prefix) for t in LIVE_TOPICS]
+    try:
+        known = reader.list_topics(timeout=30).topics
+        ends = {
+            (name, p): reader.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1]
+            for name in names
+            for p in known[name].partitions
+        }
+        left = {place for place, end in ends.items() if end > 0}
+        reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
+        while left:
+            for message in reader.consume(1000, 0.1):
+                if message.error() is None:
+                    times = found[message.topic() or "", message.partition() or 0]
+                    at_s = message.timestamp()[1] / 1000
+                    times += [at_s] * ((message.offset() or 0) + 1 - len(times))
+            positions = reader.position(list(reader.assignment()))
+            left = {(p.topic, p.partition) for p in positions if p.offset < ends[p.topic, p.partition]}
+    finally:
+        reader.close()
+    return found
+
+
+def recoveries_s(
+    kills: Sequence[tuple[float, str]],
+    history: Sequence[Commit],
+    came: dict[tuple[str, int], list[float]],
+    outages: Sequence[tuple[float, float]] = (),
+) -> list[float]:
+    """Seconds from each kill to the next commit, for every partition of the killed stage that had work at that moment.
+
+    kills:   moment and process ("render-2")
+    outages: times when the broker was down; a kill whose recovery falls into one is left out, it measures the broker
+    """
+    by_stage: dict[str, dict[Place, list[Commit]]] = defaultdict(lambda: defaultdict(list))
+    for commit in history:
+        by_stage[commit.place[0].split(".")[1]][commit.place].append(commit)
+    measured = []
+    for at_s, process in kills:
+        for (_, topic, partition), line in by_stage[process.partition("-")[0]].items():
+            before = max((c.offset for c in line if c.at_s <= at_s), default=0)
+            times = came.get((topic, partition), [])
+            if before >= len(times) or times[before] > at_s:
+                continue  # nothing to do at that moment
+            after = next((c.at_s for c in line if c.at_s > at_s and c.offset > before), None)
+            if after is not None and not any(began < after and ended > at_s for began, ended in outages):
+                measured.append(after - at_s)
+    return measured
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of all lie (nearest rank); 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
