@@ -32,6 +32,12 @@ class Settings:
     """Endpoint of an S3-compatible server; empty for AWS."""
     video_retention_days: int = 0
     """How long published videos are promised to stay; results carry the moment. 0: until somebody deletes them."""
+    chunk_retention_h: int = 48
+    """Hours after which `reelbus gc` deletes a chunk that no live job names."""
+    input_retention_h: int = 24
+    """Hours after which `reelbus gc` deletes what was made of a caller's file, unless a live job names it."""
+    gc_every_s: int = 3600
+    """Seconds between two collections of `reelbus up`; 0: none."""
     data_dir: str = ".reelbus"
     """Where the local broker and logs live."""
     registry: str = str(PACKAGE_ROOT / "gpu_consumers" / "models" / "registry.toml")

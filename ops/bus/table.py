@@ -1,7 +1,7 @@
 """Reading a compacted topic to its end: how state comes back after a restart."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
@@ -25,6 +25,19 @@ def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = No
 
     Reads committed transactions only. Raises Transient when the broker stops answering.
     """
+    table: dict[str, bytes] = {}
+    for key, value in scan(settings, topic, partitions):
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+    return table
+
+
+def scan(
+    settings: Settings, topic: Topic, partitions: Sequence[int] | None = None
+) -> Iterator[tuple[str, bytes | None]]:
+    """Keys and values as they lie there, None for a tombstone; for who does not want to keep them all. As `load`."""
     name = topic.name(settings.prefix)
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
     try:
@@ -32,7 +45,6 @@ def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = No
         ends = {p: reader.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1] for p in wanted}
         left = {p for p, end in ends.items() if end > 0}
         reader.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
-        table: dict[str, bytes] = {}
         quiet_since_s = time.monotonic()
         while left:
             beat()
@@ -40,16 +52,11 @@ def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = No
                 if message.error() is not None:
                     continue
                 quiet_since_s = time.monotonic()
-                key, value = (message.key() or b"").decode(), message.value()
-                if value is None:
-                    table.pop(key, None)
-                else:
-                    table[key] = value
+                yield (message.key() or b"").decode(), message.value()
             # The position also passes transaction markers and compacted offsets, which carry no message.
             left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
             if left and time.monotonic() - quiet_since_s > 60:
                 raise Transient(f"could not read {name} to its end within 60 s of silence")
-        return table
     except KafkaException as exc:
         raise Transient(f"cannot read {name}: {exc.args[0].str()}") from None
     finally:

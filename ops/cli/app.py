@@ -48,6 +48,7 @@ COMMAND_MODULES = (
     "batch",
     "video",
     "deletion",
+    "gc",
     "dlq",
     "topics",
     "schemas",

@@ -1,16 +1,22 @@
 """Broker, topics and stages on this machine, as one context: what `up` and `demo` share."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.local.supervisor import KILL_AFTER_DRAIN_S, Supervisor
+from ops.local.supervisor import KILL_AFTER_DRAIN_S, Supervisor, stage_command
 from ops.settings import Settings
 from ops.stages import STAGES
 
 Say = Callable[[str], None]
+
+GC = "gc"
+"""No stage, but kept running beside them: it deletes what nobody needs any more."""
+GC_FIRST_AFTER_S = 300
+"""Not while everything starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,23 @@ def stack(settings: Settings, *, local_port: int | None, workers: int, say: Say)
             settings = settings.replace(bootstrap_servers=_start_broker(data_dir, local_port, cleanup, say))
         _apply_topics(settings, say)
         counts = [(stage.name, workers if stage.needs_pool else stage.processes) for stage in STAGES.values()]
-        supervisor = Supervisor(counts, settings, report=say)
+        if settings.gc_every_s:
+            counts.append((GC, 1))
+        supervisor = Supervisor(counts, settings, command=lambda name: _command(name, settings), report=say)
         cleanup.callback(supervisor.stop)
         most_s = settings.drain_s + KILL_AFTER_DRAIN_S
         cleanup.callback(say, f"stopping the stages; what is at work is finished first, in at most {most_s:.0f} s")
         supervisor.start()
         say(f"started {len(STAGES)} stages, {workers} of render; logs in {_short(data_dir / 'logs')}")
         yield Stack(settings, supervisor, local_port is not None)
+
+
+def _command(name: str, settings: Settings) -> list[str]:
+    if name != GC:
+        return stage_command(name)
+    every_s = settings.gc_every_s
+    first_s = min(every_s, GC_FIRST_AFTER_S)
+    return [sys.executable, "-m", "ops", "gc", "--every", str(every_s), "--first-after", str(first_s)]
 
 
 def _start_broker(data_dir: Path, port: int, cleanup: ExitStack, say: Say) -> str:

@@ -125,7 +125,7 @@ def test_every_reason_code() -> None:
 def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     for part, inner in getattr(command, "commands", {}).items():
         yield from _commands(inner, f"{name} {part}")
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or command.invoke_without_command:
         yield name, command
 
 
