@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 ARGS ?=
 
-.PHONY: help setup demo test clients lint types bench model model-eval generated lock clean
+S3 := command -v go >/dev/null || { echo "the fault harness needs go, to build its S3 server" >&2; exit 1; }; $(BIN)/python -m ops.storage.local_s3
+
+.PHONY: help setup demo test faults soak faults-selfcheck clients lint types bench model model-eval generated lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,6 +25,18 @@ test: setup ## run all tests on a real broker (ARGS="tests/core -k name" for som
 	@if command -v go >/dev/null; then $(BIN)/python -m ops.storage.local_s3; \
 	else echo "no go: tests on versitygw are left out" >&2; fi
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: setup ## 500 jobs, at least 120 kills, three broker outages: nothing lost, nothing twice (ARGS="--seed 7")
+	@$(S3)
+	@$(BIN)/python -m tests.faults run $(ARGS)
+
+soak: setup ## ten parts of 1,000 jobs and 100 kills, every other on three brokers; hours (ARGS="--parts 2 --report FILE")
+	@$(S3)
+	@$(BIN)/python -m tests.faults soak $(ARGS)
+
+faults-selfcheck: setup ## the checker must catch every seeded bug
+	@$(S3)
+	@$(BIN)/python -m tests.faults selfcheck $(ARGS)
 
 clients: setup ## run docs/examples in Java, Node, Go, kcat and Avro on the real pipeline (ARGS="--only go kcat" for some)
 	@if test -n "$$CI" && ! { command -v kcat && command -v jq; } >/dev/null; then \
@@ -50,11 +64,11 @@ model-eval: setup ## how well the tiny model follows unseen prompts
 	@$(BIN)/python -m gpu_consumers.models.shapes.evaluate $(ARGS)
 
 generated: setup ## write again what is made from schemas, topics and tests (docs/reference, ops/deploy, schemas/examples)
+	@$(BIN)/python -m tests.contracts.goldens
 	@$(BIN)/python -m ops.schemas_page
 	@$(BIN)/python -m ops.reference
 	@$(BIN)/python -m ops.exports.files
 	@$(BIN)/python -m ops.topics_export
-	@$(BIN)/python -m tests.contracts.goldens
 	@$(BIN)/python -m tests.bad_input.table
 
 lock: setup ## pin what pyproject.toml asks for, by hash, into requirements.txt

@@ -90,8 +90,14 @@ class Injector:
         self._after(fault.length_s, thaw)
 
     def _broker(self, fault: Fault) -> None:
-        began = time.time()
-        self.stack.break_broker(fault.length_s)
+        began, broker = time.time(), self.stack.broker
+        number = broker.kill()
+        if not broker.outage_is_total:
+            self.done.broker.append((began, began))
+            self._after(fault.length_s, lambda: broker.revive(number))
+            return
+        time.sleep(fault.length_s)  # this is the fault
+        broker.revive(number)
         self.done.broker.append((began, time.time()))
 
     def _store(self, fault: Fault) -> None:

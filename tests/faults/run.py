@@ -38,6 +38,7 @@ class Plan:
     dose: Dose
     cell_rounds: int = 1
     replay: bool = True
+    brokers: int = 1
     bug: str = ""
     quiet_s: float = QUIET_S
 
@@ -67,7 +68,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Result:
     say(f"seed {plan.seed}: {plan.jobs} jobs, {plan.dose}")
     began_s = time.monotonic()
     result = Result(plan)
-    with stack(folder, plan.seed, say) as running, Receiver() as receiver:
+    with stack(folder, plan.seed, say, plan.brokers) as running, Receiver() as receiver:
         running.bug = plan.bug
         names = [stage if n == 1 else f"{stage}-{n}" for stage, count in PROCESSES.items() for n in range(1, count + 1)]
         faults = schedule(plan.dose, names, plan.seed)

@@ -45,6 +45,7 @@ class Dose:
     disk_full: int = 1
     wipes: int = 1
     rolling: int = 1
+    device_kills: int = 2
     spacing_s: float = 3.0
     """Mean time between two kills."""
 
@@ -57,6 +58,8 @@ def schedule(dose: Dose, processes: Sequence[str], seed: int) -> list[Fault]:
     turns = [*chance.sample(list(processes), len(processes))]
     turns += [chance.choice(processes) for _ in range(dose.kills - len(turns))]
     singles += [("kill", target, 0.0, 0.0) for target in turns[: dose.kills]]
+    workers = [name for name in processes if name.startswith("render")]
+    singles += [("device-kill", chance.choice(workers), 0.0, 0.0) for _ in range(dose.device_kills)]
     singles += [("term", chance.choice(processes), 0.0, 0.0) for _ in range(dose.terms)]
     chance.shuffle(singles)
     long: list[tuple[FaultKind, str, float, float]] = [

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops import topics_admin
-from ops.local import ports
-from ops.local.kafka import LocalKafka
 from ops.local.restart import RestartPolicy
 from ops.local.supervisor import Supervisor
 from ops.settings import Settings
 from ops.storage.local_s3 import serve
 from schemas.topics import LIVE_TOPICS, CallersTopic, Topic, reply_topic_of
+from tests.faults.brokers import Brokers, brokers
 from tests.faults.jobs import TENANTS
 from tests.faults.proxy import FaultProxy
 
@@ -65,7 +63,7 @@ class Stack:
     """As the stages have them: the store is behind the proxy."""
     direct: Settings
     """As a checker has them: no proxy between."""
-    broker: LocalKafka
+    broker: Brokers
     proxy: FaultProxy
     objects: Path
     """Where the S3 server keeps the bucket."""
@@ -187,15 +185,6 @@ class Stack:
     def clock_file(self) -> Path:
         return self.folder / "clock-ahead-s"
 
-    def break_broker(self, down_s: float) -> None:
-        """SIGKILL the broker and start it again after `down_s` on the same data and port."""
-        pid = self.broker.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        self.broker.stop()
-        time.sleep(down_s)  # this is the fault
-        self.broker.start()
-
     def wipe(self) -> None:
         """Every stage dies at once, and everything that it had on local disks is gone."""
         self.kill_all()
@@ -220,8 +209,8 @@ def _lines(path: Path) -> list[dict[str, object]]:
 
 
 @contextmanager
-def stack(folder: Path, seed: int, say: Say) -> Iterator[Stack]:
-    """Broker, S3 server, proxy and topics; the stages are started by `start`. Everything ends with the block."""
+def stack(folder: Path, seed: int, say: Say, broker_count: int = 1) -> Iterator[Stack]:
+    """Brokers (1 or 3), S3 server, proxy, topics; stages are started by `start`. Everything ends with the block."""
     with ExitStack() as cleanup:
         gateway = folder / "s3"
         gateway.mkdir()
@@ -230,7 +219,7 @@ def stack(folder: Path, seed: int, say: Say) -> Iterator[Stack]:
         os.environ.update(AWS_ACCESS_KEY_ID=endpoint.access_key, AWS_SECRET_ACCESS_KEY=endpoint.secret_key)
         os.environ.update(AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true")
         proxy = cleanup.enter_context(FaultProxy(endpoint.url, seed))
-        broker = cleanup.enter_context(LocalKafka(folder / "broker", ports.free_port()))
+        broker = cleanup.enter_context(brokers(folder / "broker", broker_count))
         registry = folder / "registry.toml"
         registry.write_text(REGISTRY)
         settings = Settings(
