@@ -4,21 +4,20 @@ The file is foreign, so it is opened in a child process with bounded memory and 
 or hang a decoder (PyAV issue 2344), and must not take the command line with it. Containers and codecs are allow-listed.
 """
 
-import json
 import os
-import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from ops.sandbox.child import ChildFailed, ask
+from ops.sandbox.lockdown import Limits
 from schemas.ids import job_key
 from stream_processors.mux.payload import payload_of
 
-CPU_S, _WALL_S = 120, 180
+LIMITS = Limits(memory_bytes=3 << 30, cpu_s=120, wall_s=180.0, output_bytes=64 * 1024)
+"""A whole video is decoded and searched for its mark."""
 
 
 class NotVerifiable(Exception):
@@ -71,40 +70,37 @@ class Verification(msgspec.Struct, frozen=True):
         return self.mark.valid and self.mark.payload == payload_of(job_key(tenant, job_id))
 
 
+class Order(msgspec.Struct, frozen=True):
+    """What the child is told. fd: the file, readable and seekable."""
+
+    fd: int
+    limits: Limits
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the child says: what it found, or a part of a sentence about why not."""
+
+    found: Verification | None = None
+    error: str = ""
+
+
 def verify(path: Path) -> Verification:
     """Look at a video (MP4, MOV, Matroska, WebM) or a thumbnail or contact sheet (JPEG, PNG).
 
     Raises NotVerifiable with one sentence when it is none of these, is broken, or takes too much memory or time.
     """
     _check_file(path)
-    command = [sys.executable, "-m", "ops.verify_child", str(path.resolve())]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=_WALL_S,
-            stdin=subprocess.DEVNULL,
-            cwd=Path(__file__).resolve().parent.parent,
-            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise NotVerifiable(f"{path.name}: not read within {_WALL_S} s, so it was given up") from None
-    try:
-        answer = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        raise NotVerifiable(f"{path.name}: {_cause(done.returncode)}; it is broken or hostile") from None
-    if "error" in answer:
-        raise NotVerifiable(f"{path.name}: {answer['error']}")
-    return msgspec.convert(answer, Verification)
-
-
-def _cause(status: int) -> str:
-    if -status in (signal.SIGXCPU, signal.SIGKILL):
-        return "reading it took too much processor time or memory"
-    if status < 0:
-        return f"the decoder crashed on it ({signal.Signals(-status).name})"
-    return f"the decoder gave up on it (exit status {status})"
+    with path.open("rb") as file:
+        try:
+            used = ask("ops.verify_child", Order(file.fileno(), LIMITS), LIMITS, hand_over=[file.fileno()])
+            answer = msgspec.json.decode(used.output, type=Answer)
+        except ChildFailed as exc:
+            raise NotVerifiable(f"{path.name}: the decoder {exc}; the file is broken or hostile") from None
+        except msgspec.DecodeError:
+            raise NotVerifiable(f"{path.name}: the decoder's answer makes no sense; the file is hostile") from None
+    if answer.found is None:
+        raise NotVerifiable(f"{path.name}: {answer.error}")
+    return answer.found
 
 
 def _check_file(path: Path) -> None:

@@ -1,96 +1,78 @@
-"""The child process of `reelbus verify`: opens one foreign file behind limits and prints one line of JSON.
+"""The child process of `reelbus verify`: looks at one foreign file behind limits and answers one line of JSON.
 
-Started by ops.verify.verify as `python -m ops.verify_child FILE`; nobody else has a use for it.
+Started by ops.verify.verify with the file as an open descriptor; nobody else has a use for it.
 """
 
-import json
-import resource
+import io
+import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
+import cv2
 import msgspec
+import numpy as np
 
-from ops.verify import CPU_S, MarkFound, NotVerifiable, Verification
+from ops.bus.process import die_with_parent
+from ops.media.opening import TINY_PNG, Allowed, Opened, Unreadable, opened
+from ops.sandbox import lockdown
+from ops.verify import Answer, MarkFound, NotVerifiable, Order, Verification
+from stream_processors.mux.find_label import FOUND_AT, label_score
+from stream_processors.mux.mark import GRID, Detector
 from stream_processors.mux.payload import ID_HEX, is_valid
+from stream_processors.mux.planes import planes_of
 
-if TYPE_CHECKING:
-    import av
-
-MAX_PIXELS = 4096 * 4096
+_CODECS = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "vp8", "mpeg4", "mjpeg", "png"))
+ALLOWED = Allowed(
+    codecs=dict.fromkeys(("mp4", "mov", "isobmff", "matroska", "webm", "jpeg", "png"), _CODECS),
+    max_pixels=4096 * 4096,
+)
 MAX_FRAMES_DECODED = 20_000
 SAMPLED_FRAMES = 96
-_MEMORY_BYTES = 3 << 30
-_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mjpeg", "png"})
-_DEMUXERS = (
-    (4, b"ftyp", "mov", "mp4"),
-    (0, b"\x1a\x45\xdf\xa3", "matroska", "matroska"),
-    (0, b"\xff\xd8\xff", "jpeg_pipe", "jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "png_pipe", "png"),
-)
-"""Offset and bytes that a file has, libavformat's demuxer for it, the name we give it."""
 
 
-def _child(path: Path) -> dict[str, Any]:
-    """Runs in the child. Heavy imports happen here, behind the limits."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def look(order: Order) -> Answer:
+    """What is known about the file, or why nothing is."""
     try:
-        import av
-
-        try:
-            plain: dict[str, Any] = msgspec.to_builtins(_look(path))
-            return plain
-        except av.FFmpegError as exc:
-            return {"error": f"not a readable video or picture ({exc.strerror or type(exc).__name__})"}
-    except NotVerifiable as exc:
-        return {"error": str(exc)}
+        with os.fdopen(order.fd, "rb") as stream, opened(stream, ALLOWED) as file:
+            return Answer(found=_measured(file))
+    except (Unreadable, NotVerifiable) as exc:
+        return Answer(error=str(exc))
+    except av.FFmpegError as exc:
+        return Answer(error=f"is not a readable video or picture ({exc.strerror or type(exc).__name__})")
     except MemoryError:
-        return {"error": f"needs more than {_MEMORY_BYTES >> 30} GiB of memory"}
+        return Answer(error=f"needs more than {order.limits.memory_bytes >> 30} GiB of memory")
 
 
-def _demuxer(path: Path) -> tuple[str, str]:
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    if not head:
-        raise NotVerifiable("the file is empty")
-    for offset, magic, demuxer, name in _DEMUXERS:
-        if head[offset:].startswith(magic):
-            return demuxer, name
-    raise NotVerifiable("neither MP4, MOV, Matroska, WebM, JPEG nor PNG")
+def main() -> None:
+    """See the module's docstring."""
+    die_with_parent()
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    lockdown.apply(order.limits)
+    av.logging.set_level(None)
+    cv2.setNumThreads(1)
+    warm_up()
+    lockdown.lock("decoding")
+    sys.stdout.buffer.write(msgspec.json.encode(look(order)))
+    sys.stdout.buffer.flush()
+    os._exit(0)
 
 
-def _look(path: Path) -> Verification:
-    import av
-
-    demuxer, name = _demuxer(path)
-    # max_pixels counts in two places: while the header is probed, and while frames are decoded.
-    limit = {"max_pixels": str(MAX_PIXELS)}
-    options = {"protocol_whitelist": "file", "codec_whitelist": ",".join(sorted(_CODECS))}
-    per_stream: Any = [limit]  # PyAV's stub says list[str]; it takes one dict per stream.
-    with av.open(str(path), format=demuxer, options=options, stream_options=per_stream) as container:
-        if not container.streams.video:
-            raise NotVerifiable("holds no video")
-        stream = container.streams.video[0]
-        codec = stream.codec_context.name
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if codec.removeprefix("lib") not in _CODECS and codec not in ("libdav1d",):
-            raise NotVerifiable(f"codec {codec} is not one of {', '.join(sorted(_CODECS))}")
-        if not 0 < width * height <= MAX_PIXELS:
-            raise NotVerifiable(f"{width}x{height} is more than {MAX_PIXELS} pixels, or none")
-        stream.codec_context.options = limit
-        return _measured(container, stream, name, demuxer.endswith("_pipe"))
+def warm_up() -> None:
+    """Do all of it once with a picture of our own: libraries import parts of themselves when they are first used."""
+    with opened(io.BytesIO(TINY_PNG), Allowed({"png": _CODECS}, 1 << 16)) as file:
+        for frame in file.container.decode(file.stream):
+            frame.reformat(width=GRID, height=GRID, format="yuv420p", threads=1).to_ndarray()
+    luma = np.zeros((GRID, GRID), np.uint8)
+    detector = Detector()
+    detector.add(luma)
+    label_score([luma])
+    detector.read()
 
 
-def _measured(
-    container: "av.container.InputContainer", stream: "av.VideoStream", name: str, still: bool
-) -> Verification:
-    from stream_processors.mux.find_label import FOUND_AT, label_score
-    from stream_processors.mux.mark import Detector
-
+def _measured(file: Opened) -> Verification:
+    container, stream, still = file.container, file.stream, file.still
     detector, scores = Detector(), []
     every = 1 if still else max(1, stream.frames // SAMPLED_FRAMES)
     frames, last_s = 0, 0.0
@@ -102,13 +84,13 @@ def _measured(
         frames += 1
         last_s = frame.time or last_s
     if not frames:
-        raise NotVerifiable("no frame can be decoded")
+        raise NotVerifiable("has no frame that can be decoded")
     mark = detector.read()
     score = sorted(scores)[len(scores) // 2]
     context = stream.codec_context
     fps = 0.0 if still else float(stream.average_rate or 0)
     return Verification(
-        container=name,
+        container=file.kind,
         codec=context.name,
         width_px=context.width,
         height_px=context.height,
@@ -129,10 +111,8 @@ def _measured(
     )
 
 
-def _decoded(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     """Frames until the end, the limit, or a fault after at least one good frame is an error all the same."""
-    import av
-
     count = 0
     try:
         for frame in container.decode(stream):
@@ -141,18 +121,16 @@ def _decoded(container: "av.container.InputContainer", stream: "av.VideoStream")
             count += 1
             yield frame
     except av.FFmpegError as exc:
-        raise NotVerifiable(f"broken after frame {count} ({exc.strerror or type(exc).__name__})") from None
+        raise NotVerifiable(f"is broken after frame {count} ({exc.strerror or type(exc).__name__})") from None
     if count < stream.frames:
-        raise NotVerifiable(f"cut short: {count} of {stream.frames} frames can be decoded")
+        raise NotVerifiable(f"is cut short: {count} of {stream.frames} frames can be decoded")
 
 
-def _luma(frame: "av.VideoFrame") -> Any:
+def _luma(frame: av.VideoFrame) -> Any:
     """Limited-range luma, shape (height, width)."""
-    from stream_processors.mux.planes import planes_of
-
     if frame.format.name == "yuv420p":
         return planes_of(frame).luma
-    return planes_of(frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")).luma
+    return planes_of(frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", threads=1)).luma
 
 
 def _aigc(metadata: dict[str, str]) -> dict[str, str] | None:
@@ -164,7 +142,3 @@ def _aigc(metadata: dict[str, str]) -> dict[str, str] | None:
             except msgspec.DecodeError:
                 return None
     return None
-
-
-if __name__ == "__main__":
-    print(json.dumps(_child(Path(sys.argv[1]))))

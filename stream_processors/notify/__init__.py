@@ -5,5 +5,5 @@ Writes  notify.log (WebhookDelivery, one per try) and jobs.finished.retry.<delay
 State   none that lasts; which receivers just failed to answer is kept in memory (outages.py).
 
 At least once: a crash between the answer and the commit sends the message again, with the same webhook-id, by which
-receivers recognise it. Addresses inside the operator's network are refused (addresses.py, fetch.py).
+receivers recognise it. Addresses inside the operator's network are refused (ops/net).
 """

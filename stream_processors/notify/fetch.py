@@ -1,34 +1,16 @@
-"""One HTTP POST to an address that a stranger chose: one lookup, pinned addresses, bounded in time and size.
+"""One POST to a webhook: the checked dialling of ops.net, an answer bounded in size."""
 
-httpcore, not httpx: it has no proxies from the environment, redirects, cookies or decompression to switch off, and its
-network backend is the seam where the checked address is dialled while Host, SNI and the certificate check keep the
-host's name.
-"""
-
-import socket
 import ssl
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
 import httpcore
 
-from stream_processors.notify.addresses import Target, check_address
+from ops.net.addresses import Target
+from ops.net.dialling import Deadline, Dialler, Resolve, header_texts, system_resolve
 
 TIMEOUT_S = 15.0
-LOOKUP_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
-MAX_DIALLED = 4
-
-Address = IPv4Address | IPv6Address
-Resolve = Callable[[str, int], Sequence[str]]
-
-
-class NoAnswer(Exception):
-    """No complete answer. The message says why, without the URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,89 +19,6 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-
-
-def system_resolve(host: str, port: int) -> list[str]:
-    """Addresses of a name, as the operating system finds them. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [str(place[0]) for *_, place in found]
-
-
-def tls_context() -> ssl.SSLContext:
-    """Certifi's authorities, and those of the system or of SSL_CERT_FILE."""
-    context = httpcore.default_ssl_context()
-    context.load_default_certs()
-    return context
-
-
-class _Deadline:
-    """A moment by which all must be done, however slowly the other side drips."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._end_s = time.monotonic() + timeout_s
-
-    def left_s(self) -> float:
-        """Seconds left, more than 0. Raises NoAnswer when none are."""
-        left = self._end_s - time.monotonic()
-        if left <= 0:
-            raise NoAnswer("no complete answer in time")
-        return left
-
-
-class _BoundedStream(httpcore.NetworkStream):
-    """A stream whose every operation ends by the deadline."""
-
-    def __init__(self, inner: httpcore.NetworkStream, deadline: _Deadline) -> None:
-        self._inner = inner
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, timeout=self._deadline.left_s())
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for first in range(0, len(buffer), 4096):
-            self._inner.write(buffer[first : first + 4096], timeout=self._deadline.left_s())
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        inner = self._inner.start_tls(ssl_context, server_hostname, timeout=self._deadline.left_s())
-        return _BoundedStream(inner, self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _PinnedBackend(httpcore.NetworkBackend):
-    """Dials the checked addresses, whatever name it is asked for: there is no second lookup to lie to."""
-
-    def __init__(self, addresses: Sequence[Address], deadline: _Deadline, dial: httpcore.NetworkBackend) -> None:
-        self._addresses = addresses
-        self._deadline = deadline
-        self._dial = dial
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        problem: Exception = NoAnswer("no address")
-        for number, address in enumerate(self._addresses):
-            # Each of the remaining addresses gets its share of the time that is left.
-            share_s = self._deadline.left_s() / (len(self._addresses) - number)
-            try:
-                stream = self._dial.connect_tcp(str(address), port, timeout=share_s, socket_options=socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
-                problem = exc
-            else:
-                return _BoundedStream(stream, self._deadline)
-        raise problem
 
 
 class Fetcher:
@@ -134,66 +33,15 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
         dial: httpcore.NetworkBackend | None = None,
     ) -> None:
-        self._allow_private = allow_private
         self._timeout_s = timeout_s
-        self._resolve = resolve
-        self._tls = tls or tls_context()
-        self._dial = dial or httpcore.SyncBackend()
+        self._dialler = Dialler(allow_private=allow_private, resolve=resolve, tls=tls, dial=dial)
 
     def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
         """POST `body`. Raises Refused before any packet goes to a denied address, NoAnswer when the receiver does not
         answer completely within the time-out, which covers everything from the lookup to the last byte."""
-        deadline = _Deadline(self._timeout_s)
-        addresses = self._checked(target, deadline)
-        sent = {"Host": target.host_header, "Content-Length": str(len(body)), "Connection": "close", **headers}
-        url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
-        backend = _PinnedBackend(addresses, deadline, self._dial)
-        try:
-            with (
-                httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
-                pool.stream("POST", url, headers=list(sent.items()), content=body) as response,
-            ):
-                _read_at_most(response, MAX_ANSWER_BYTES)
-                return Answer(response.status, _text(response.headers))
-        except (httpcore.TimeoutException, TimeoutError):
-            raise NoAnswer("no complete answer in time") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as exc:
-            # A receiver's bytes may be in the message: no control characters in our logs.
-            raise NoAnswer(ascii(f"{type(exc).__name__}: {exc}"[:200])[1:-1]) from None
-
-    def _checked(self, target: Target, deadline: _Deadline) -> Sequence[Address]:
-        """Addresses to dial. Every one that the lookup gave must be allowed, not only the first."""
-        try:
-            found: Sequence[Address] = [ip_address(target.host)]
-        except ValueError:
-            timeout_s = min(LOOKUP_TIMEOUT_S, deadline.left_s())
-            found = [ip_address(text) for text in _lookup(self._resolve, target, timeout_s)]
-        if not found:
-            raise NoAnswer("host name has no address")
-        for address in found:
-            check_address(address, allow_private=self._allow_private)
-        return list(dict.fromkeys(found))[:MAX_DIALLED]
-
-
-def _lookup(resolve: Resolve, target: Target, timeout_s: float) -> Sequence[str]:
-    """Addresses of the target's name. The system's resolver takes no time-out, so it runs beside and may be left."""
-    found: list[str] = []
-    problems: list[OSError | UnicodeError] = []
-
-    def work() -> None:
-        try:
-            found.extend(resolve(target.host, target.port))
-        except (OSError, UnicodeError) as exc:
-            problems.append(exc)
-
-    thread = threading.Thread(target=work, daemon=True, name="webhook-lookup")
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise NoAnswer(f"host name lookup took longer than {timeout_s:.0f} s")
-    if problems:
-        raise NoAnswer(f"host name lookup failed: {problems[0]}")
-    return found
+        with self._dialler.request("POST", target, headers, Deadline(self._timeout_s), body) as response:
+            _read_at_most(response, MAX_ANSWER_BYTES)
+            return Answer(response.status, header_texts(response))
 
 
 def _read_at_most(response: httpcore.Response, limit: int) -> None:
@@ -204,7 +52,3 @@ def _read_at_most(response: httpcore.Response, limit: int) -> None:
         size += len(part)
         if size >= limit:
             return
-
-
-def _text(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}

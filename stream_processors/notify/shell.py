@@ -7,14 +7,15 @@ from pathlib import Path
 
 from ops.bus.worker import run
 from ops.crash_points import reached
+from ops.net.addresses import Refused, Target, parse_url
+from ops.net.dialling import NoAnswer
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.events import JobFinished, WebhookDelivery
 from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_FINISHED, JOBS_FINISHED_RETRY, NOTIFY_LOG
 from stream_processors.notify import core
-from stream_processors.notify.addresses import Refused, Target, parse_url
-from stream_processors.notify.fetch import Fetcher, NoAnswer
+from stream_processors.notify.fetch import Fetcher
 from stream_processors.notify.outages import Outages
 from stream_processors.notify.signing import Signer, load_signer
 

@@ -97,9 +97,9 @@ def _huge_picture(path: Path) -> None:
     [
         (None, "No such file"),
         (_nothing, "is empty"),
-        (_junk, "neither MP4"),
+        (_junk, "none of the kinds that are read"),
         (_folder, "not a regular file"),
-        (_huge_picture, r"pixels|not a readable video"),
+        (_huge_picture, "pixels"),
     ],
 )
 def test_bad_files_get_one_clear_sentence(make: Callable[[Path], None] | None, words: str, tmp_path: Path) -> None:
@@ -117,5 +117,5 @@ def test_a_truncated_video_is_called_broken(share: float, tmp_path: Path) -> Non
     whole = _make(tmp_path, ball(120)).video.read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(NotVerifiable, match=r"broken after frame|cut short|not a readable video|no frame"):
+    with pytest.raises(NotVerifiable, match=r"broken after frame|cut short|cannot be opened|no frame"):
         verify(cut)

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ops.net import dialling
+from ops.net.addresses import Refused, parse_url
+from ops.net.dialling import NoAnswer
 from stream_processors.notify import fetch
-from stream_processors.notify.addresses import Refused, parse_url
-from stream_processors.notify.fetch import Fetcher, NoAnswer
+from stream_processors.notify.fetch import Fetcher
 
 BODY = b'{"the":"body"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -207,7 +209,7 @@ def test_no_proxy_from_the_environment(sink: socket.socket, monkeypatch: pytest.
 
 
 def test_a_lookup_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "LOOKUP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(dialling, "LOOKUP_TIMEOUT_S", 0.05)
     release = threading.Event()
 
     def resolve(host: str, port: int) -> list[str]:

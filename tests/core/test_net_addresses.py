@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_processors.notify.addresses import Refused, Target, check_address, parse_url
+from ops.net.addresses import Refused, Target, check_address, parse_url
 
 # Denied unless private addresses are allowed.
 PRIVATE = (

@@ -1,8 +1,9 @@
-"""Which webhook addresses may be called. Pure: no lookup is made here.
+"""Which addresses of strangers may be called. Pure: no lookup is made here.
 
-A webhook URL is written by a stranger, so the server that calls it must not be led into its own network (server-side
-request forgery). `ipaddress.is_global` is no guard: Python 3.11 says True for NAT64, 6to4, ::a.b.c.d and 192.0.0.192.
-So IPv4 has an explicit list, and of IPv6 only global unicast 2000::/3 is allowed at all, less what is special in it.
+The URL of a webhook or of a picture is written by a stranger, so the server that calls it must not be led into its own
+network (server-side request forgery). `ipaddress.is_global` is no guard: Python 3.11 says True for NAT64, 6to4,
+::a.b.c.d and 192.0.0.192. So IPv4 has an explicit list, and of IPv6 only global unicast 2000::/3 is allowed at all,
+less what is special in it.
 Sources: IANA special-purpose address registries (RFC 6890), the clouds' documents on their metadata services.
 """
 
@@ -14,7 +15,7 @@ MAX_URL_CHARS = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOWEST_HIGH_PORT = 1024
 
-# Opened by `webhook_allow_private`.
+# Opened by `webhook_allow_private` and `input_allow_private`.
 _PRIVATE_V4 = tuple(
     IPv4Network(net) for net in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 )
@@ -81,7 +82,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A webhook URL in parts, each checked."""
+    """A URL in parts, each checked."""
 
     scheme: str
     host: str
@@ -97,13 +98,13 @@ class Target:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def parse_url(url: str) -> Target:
+def parse_url(url: str, max_chars: int = MAX_URL_CHARS) -> Target:
     """Split an http or https URL, strictly: what two parsers could read in two ways is refused.
 
     Ports: 80, 443 and 1024 upwards, so that mail, SSH and the like are never talked to. Raises Refused.
     """
-    if len(url) > MAX_URL_CHARS or not _URL_CHARS.fullmatch(url) or _NOT_IN_URLS & set(url):
-        raise Refused(f"URL must be at most {MAX_URL_CHARS} printable ASCII characters (names in punycode, xn--...)")
+    if len(url) > max_chars or not _URL_CHARS.fullmatch(url) or _NOT_IN_URLS & set(url):
+        raise Refused(f"URL must be at most {max_chars} printable ASCII characters (names in punycode, xn--...)")
     match = _URL.fullmatch(url)
     scheme = match["scheme"].lower() if match else ""
     if match is None or scheme not in DEFAULT_PORTS:
