@@ -72,6 +72,10 @@ class Settings:
     health_address: str = ""
     """host:port of GET /livez and /readyz of `reelbus run`; without host: loopback. Empty: off. The processes of
     `reelbus up` count ports up from this one."""
+    dead_letter_max_share: float = 0.05
+    """A stage that makes dead letters of more than this share of its last records (at least 100) stops. 0: never."""
+    dead_letter_max_run: int = 20
+    """A stage that makes this many dead letters in a row stops. 0: never."""
     tenants: str = ""
     """Tenants file (TOML): who may send, and with which keys they sign. Empty: open mode, a tenant's name is
     taken as it stands in the payload."""

@@ -70,13 +70,13 @@ _STAGES = (
     ),
     Stage(
         "inspect", "stream_processors.inspect.shell:main", "confluent-kafka",
-        reads=(topics.CHUNKS_RENDERED,),
-        writes=(topics.CHUNKS_INSPECTED,),
+        reads=(topics.CHUNKS_RENDERED, *topics.CHUNKS_RENDERED_RETRY.values()),
+        writes=(topics.CHUNKS_INSPECTED, *topics.CHUNKS_RENDERED_RETRY.values()),
     ),
     Stage(
         "mux", "stream_processors.mux.shell:main", "confluent-kafka",
-        reads=(topics.MUX_TASKS,),
-        writes=(topics.JOBS_EVENTS, topics.JOBS_CONTROL),
+        reads=(topics.MUX_TASKS, *topics.MUX_TASKS_RETRY.values()),
+        writes=(topics.JOBS_EVENTS, topics.JOBS_CONTROL, *topics.MUX_TASKS_RETRY.values()),
     ),
     Stage(
         "track", "stream_processors.track.shell:main", "confluent-kafka",
@@ -103,7 +103,7 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, topics.WORKERS_STATE)
 """Topics by which a later stage answers dispatch. Without them data flows one way."""
-WRITTEN_OUTSIDE: tuple[Topic, ...] = (*topics.JOBS_REQUESTED.values(), topics.ORDERS_REQUESTED)
+WRITTEN_OUTSIDE: tuple[Topic, ...] = topics.WRITTEN_OUTSIDE
 """Topics that callers write."""
 READ_OUTSIDE: tuple[Topic, ...] = (
     topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,

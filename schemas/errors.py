@@ -5,8 +5,12 @@ PipelineError
  +- InvalidMessage  dead letter, never retried: the bytes cannot be understood or break the contract
  +- JobRejected     report to the user, commit: the request or its content was refused
  +- Fatal           stop the process, commit nothing: wrong configuration, device lost
+ +- GivenUp         dead letter after several tries, and the job ends: what a stage's loop makes of a record that
+    +- Bug            raised an exception that is none of these, or
+    +- Poison         killed the process again and again, or
+    +- Exhausted      was Transient longer than it may be, while others got through
 
-A bug is none of these: it is any other exception, and it stops the process uncommitted.
+A bug is any other exception. It stops the process uncommitted, or is the record's at once where the step is pure.
 """
 
 
@@ -38,3 +42,19 @@ class JobRejected(PipelineError):
 
 class Fatal(PipelineError):
     """This process cannot go on; another start, or an operator, may put it right."""
+
+
+class GivenUp(PipelineError):
+    """A record was tried as often as it may be. The message is one sentence."""
+
+
+class Bug(GivenUp):
+    """Handling the record raises an exception that nobody foresaw."""
+
+
+class Poison(GivenUp):
+    """The process dies whenever it handles the record."""
+
+
+class Exhausted(GivenUp):
+    """The record stays Transient while others get through."""

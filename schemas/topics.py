@@ -1,6 +1,6 @@
 """Every topic, in one typed table. Creation, drift report, documentation and tests read it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered, WebhookDelivery
@@ -14,6 +14,8 @@ POOLS: tuple[str, ...] = ("cpu", "cuda")
 NOTIFY_DELAYS: tuple[tuple[str, int], ...] = (
     ("5s", 5_000), ("1m", 60_000), ("10m", 600_000), ("1h", HOUR_MS), ("6h", 6 * HOUR_MS), ("1d", DAY_MS),
 )  # fmt: skip
+RETRY_DELAYS: dict[str, int] = {"10s": 10_000, "1m": 60_000, "10m": 600_000}
+"""The steps of a record that fails while others get through, by name of the topic, in order: ms to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,15 @@ def _by_lane(entity: str, record: type[Any], about: str, **more: Any) -> dict[La
     return {lane: Topic(f"{entity}.{lane}", record, f"{about}, lane {lane}.", **more) for lane in LANES}
 
 
+def _retries_of(topic: Topic) -> dict[str, Topic]:
+    """Where records of `topic` wait that fail by themselves, by delay (RETRY_DELAYS)."""
+    about = f"Records of {topic.entity} to try again after"
+    return {
+        delay: replace(topic, entity=f"{topic.entity}.retry.{delay}", about=f"{about} {delay}.", partitions=1)
+        for delay in RETRY_DELAYS
+    }
+
+
 # Deadlines, waiting times and the age of signatures count from the broker's clock, not from that of whoever asks.
 _ASKED: dict[str, Any] = {"key": "job_id", "broker_time": True}
 
@@ -63,8 +74,10 @@ CHUNKS = {
     for pool in POOLS
 }
 CHUNKS_RENDERED = Topic("chunks.rendered", ChunkRendered, "What workers did with their tasks.", retention_ms=DAY_MS)
+CHUNKS_RENDERED_RETRY = _retries_of(CHUNKS_RENDERED)
 CHUNKS_INSPECTED = Topic("chunks.inspected", ChunkInspected, "Rendered chunks with a verdict.", retention_ms=DAY_MS)
 MUX_TASKS = Topic("mux.tasks", MuxTask, "Jobs whose chunks are all rendered and allowed.", retention_ms=2 * DAY_MS)
+MUX_TASKS_RETRY = _retries_of(MUX_TASKS)
 JOBS_CONTROL = Topic("jobs.control", Command, "Orders to the scheduler.")
 JOBS_EVENTS = Topic("jobs.events", JobEvent, "Facts about jobs, reported by every stage.")
 JOBS_STATE = Topic("jobs.state", JobState, "Where every job stands: the last record per job.", retention_ms=None)
@@ -97,10 +110,15 @@ NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhoo
 
 LIVE_TOPICS: tuple[Topic, ...] = (
     *JOBS_REQUESTED.values(), ORDERS_REQUESTED, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
-    *CHUNKS.values(), CHUNKS_RENDERED, CHUNKS_INSPECTED, MUX_TASKS, JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE,
-    JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(), JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
+    *CHUNKS.values(), CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
+    *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
+    JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
     DISPATCH_STATE, DISPATCH_LEADER, NOTIFY_LOG,
 )  # fmt: skip
+WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)
+"""Topics that callers write."""
+FED_BY_CALLERS: frozenset[Topic] = frozenset((*WRITTEN_OUTSIDE, JOBS_REPLIES))
+"""Where it is callers who decide whether a record can be used: by what they write, or by the reply topic they name."""
 
 
 @dataclass(frozen=True, slots=True)

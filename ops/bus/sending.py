@@ -6,10 +6,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
+from ops.bus import dead_letter
 from ops.bus.pulse import PULSE
 from schemas import cloud_events
 from schemas.errors import Fatal
-from schemas.records import Incoming, Outgoing
+from schemas.records import Headers, Incoming, Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,11 @@ class Outbox:
             partition=ANY_PARTITION if partition is None else partition,
             on_delivery=self._delivered,
         )
+
+    def bury(self, topic: str, record: Incoming, headers: Headers) -> None:
+        """Hand over a dead letter; a very large one is cut."""
+        letter, pairs = dead_letter.fitting(record, headers)
+        self.send_raw(topic, letter.key, letter.value, list(pairs))
 
     def waiting(self) -> int:
         """Records not yet acknowledged, after serving delivery reports for a moment."""

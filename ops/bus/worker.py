@@ -1,187 +1,252 @@
-"""The loop of a stage whose work is long or has side effects: inspect, mux, notify.
+"""The loop of a stage whose work is long or has side effects: inspect, mux, notify, reply.
 
 The main thread polls Kafka and never waits for the work, which runs in one thread beside it; so `max.poll.interval.ms`
-never decides. Order of effects per record: work, records produced and acknowledged, offset committed.
+never decides. Order of effects per record: a note that it is being tried, work, records produced and acknowledged,
+offset committed.
+
+What becomes of a record that cannot be handled:
+- InvalidMessage: dead letter.
+- Transient: tried again in place. If others get through meanwhile it moves to the retry topics, one after the other,
+  and becomes a dead letter after the last. If nobody gets through, it stays: an outage fails no job.
+- it kills the process, or raises what nobody foresaw: three tries in all, then dead letter (ops/bus/tries.py).
 """
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
-from ops.bus import clients, dead_letter
+from ops.bus import clients
+from ops.bus.burial import Burial, GiveUp, Unusable
+from ops.bus.lane import Lane
+from ops.bus.lanes import Due, Found, Lanes, Work
+from ops.bus.offsets import Place
 from ops.bus.process import Deadline, stop_event, stop_uncommitted
-from ops.bus.pulse import PULSE, beat
-from ops.bus.sending import Outbox, incoming, place_of
+from ops.bus.pulse import PULSE
+from ops.bus.retry_steps import RetrySteps
+from ops.bus.sending import Outbox, place_of
+from ops.bus.tries import MAX_TRIES, described, spent
 from ops.crash_points import reached
 from ops.settings import Settings
-from schemas.errors import Fatal, InvalidMessage, Transient
+from schemas.errors import Exhausted, Fatal, InvalidMessage, Transient
 from schemas.records import Incoming, Outgoing
-from schemas.topics import DeadLetters, Topic
+from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
 
 Handle = Callable[[Incoming], Sequence[Outgoing]]
-Due = Callable[[Incoming], int]
-Place = tuple[str, int]
+Proves = Callable[[Sequence[Outgoing]], bool]
 
-BACKLOG_HIGH, BACKLOG_LOW = 200, 50
 BUSY_POLL_S, IDLE_POLL_S = 0.05, 0.1
-RETRY_FIRST_S, RETRY_LAST_S = 0.5, 30.0
-
-
-@dataclass
-class _Lane:
-    """Records of one partition, oldest first, and when its head may be tried."""
-
-    records: deque[Incoming] = field(default_factory=deque)
-    not_before_s: float = 0.0
-    tries: int = 0
 
 
 class _Loop:
     def __init__(
-        self, settings: Settings, stage: str, topics: Sequence[Topic], handle: Handle, due: Due | None
+        self,
+        settings: Settings,
+        stage: str,
+        handle: Handle,
+        steps: RetrySteps,
+        due_ms: Due | None,
+        proves: Proves | None,
+        give_up: GiveUp | None,
     ) -> None:
-        self.settings, self.stage, self.handle, self.due = settings, stage, handle, due
-        self.topics = {topic.name(settings.prefix): topic for topic in topics}
+        self.prefix, self.stage, self.handle, self.steps = settings.prefix, stage, handle, steps
+        self.late = Deadline(settings.drain_s)
+        self.proves = proves or (lambda _: True)
         self.group = clients.group_id(settings, stage)
-        PULSE.joining(self.group)
-        self.lanes: dict[Place, _Lane] = {}
-        self.paused = False
+        self.through = 0
+        self.work: Work | None = None
         self.outbox = Outbox(clients.producer(settings), settings.prefix, stage)
-        self.consumer: Consumer = clients.consumer(settings, self.group)
-        self.consumer.subscribe(list(self.topics), on_assign=self._assigned, on_revoke=self._gone, on_lost=self._lost)
+        self.burial = Burial(settings, stage, self.group, give_up)
+        self.lanes = Lanes(settings, stage, list(steps.names), due_ms or steps.due_ms, self._leaving)
         self.stop = stop_event()
-
-    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        log.info("%s: assigned %s", self.stage, [f"{p.topic}[{p.partition}]" for p in partitions])
-        PULSE.assigned(partitions)
-
-    def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        PULSE.revoked(partitions)
-        for p in partitions:
-            self.lanes.pop((p.topic, p.partition), None)
-
-    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._gone(consumer, partitions)
-        PULSE.revoked(partitions, lost=True)
 
     def run(self) -> None:
         PULSE.loop("poll loop")
-        late = Deadline(self.settings.drain_s)
         with ThreadPoolExecutor(1, thread_name_prefix=self.stage) as threads:
-            work: tuple[Incoming, Future[Sequence[Outgoing]]] | None = None
-            while work is not None or not self.stop.is_set():
-                if work is not None and self.stop.is_set() and late.passed():
-                    self.consumer.close()
-                    stop_uncommitted(f"{self.stage}: {place_of(work[0])} not finished within {late.after_s:.0f} s")
-                if work is not None:
-                    wait([work[1]], BUSY_POLL_S)
-                self._poll(0 if work is not None else IDLE_POLL_S)
-                if work is not None and work[1].done():
+            while self.work is not None or not self.stop.is_set():
+                if self.work is not None:
+                    wait([self.work.done], BUSY_POLL_S)
+                self.lanes.poll(0 if self.work is not None else IDLE_POLL_S)
+                if self.work is not None and self.work.done.done():
                     reached(self.stage, "handled")
-                    self._finish(*work)
-                    work = None
-                if work is None and not self.stop.is_set() and (record := self._next()) is not None:
-                    reached(self.stage, "read")
-                    work = record, threads.submit(self._handle, record)
-        self.consumer.close()
+                    self._finish(self.work)
+                    self.work = None
+                elif self.work is not None and self.stop.is_set():
+                    self._drain(self.work)
+                if self.work is None and not self.stop.is_set():
+                    found = self.lanes.next(self.through, probing=bool(self.steps))
+                    if found is not None:
+                        reached(self.stage, "read")
+                        self._begin(found, threads)
+        self.lanes.consumer.close()
+
+    def _drain(self, work: Work) -> None:
+        """We are to stop, and a record is at work: wait for it, but not for ever."""
+        self._excuse(work)  # who stops us may lose patience: not the record's fault
+        if self.late.passed():
+            self.lanes.consumer.close()
+            stop_uncommitted(f"{self.stage}: {place_of(work.record)} not finished within {self.late.after_s:.0f} s")
+
+    def _leaving(self, places: set[Place]) -> None:
+        if self.work is not None and (self.work.record.topic, self.work.record.partition) in places:
+            self._excuse(self.work, wait_for_it=True)
+
+    # ---- one record ------------------------------------------------------------------------------------------------
+
+    def _begin(self, found: Found, threads: ThreadPoolExecutor) -> None:
+        """Hand a record to the handler, or bury it when it was tried often enough."""
+        lane, record = found.lane, found.record
+        before = lane.notes.tries(record.offset)
+        # A crash right after may be faster than the note. From the second process on that must not happen.
+        self.lanes.note(lane, record, before + 1, wait_for_it=lane.fresh or before > 0)
+        lane.fresh = False
+        if before < MAX_TRIES:
+            self.work = Work(record, lane, threads.submit(self._handle, record), found.probe)
+            return
+        try:
+            # If even to say so kills the process, nothing is said the next time.
+            self._bury(record, spent(lane.notes.why(record.offset), self.stage), tell=before == MAX_TRIES)
+        except Fatal:
+            self.lanes.note(lane, record, before, wait_for_it=True)
+            raise
+        self._settled(lane, record)
 
     def _handle(self, record: Incoming) -> Sequence[Outgoing]:
         with PULSE.working("handler", place_of(record)):
             return self.handle(record)
 
-    def _poll(self, timeout_s: float) -> None:
-        beat()
-        message = self.consumer.poll(timeout_s)
-        if message is not None:
-            if (error := message.error()) is not None:
-                if error.fatal():
-                    raise Fatal(f"consumer: {error}")
-                log.warning("consumer: %s", error)
-            else:
-                record = incoming(message)
-                PULSE.read(record.topic, record.partition, record.offset)
-                self.lanes.setdefault((record.topic, record.partition), _Lane()).records.append(record)
-        self._bound_backlog()
+    def _excuse(self, work: Work, *, wait_for_it: bool = False) -> None:
+        """If the process ends now, it is not because of this record."""
+        if not work.excused:
+            work.excused = True
+            self._forgive(work.lane, work.record, wait_for_it=wait_for_it)
 
-    def _bound_backlog(self) -> None:
-        backlog = sum(len(lane.records) for lane in self.lanes.values())
-        if backlog >= BACKLOG_HIGH and not self.paused:
-            self.consumer.pause(self.consumer.assignment())
-            self.paused = True
-        elif backlog <= BACKLOG_LOW and self.paused:
-            self.consumer.resume(self.consumer.assignment())
-            self.paused = False
+    def _forgive(self, lane: Lane, record: Incoming, *, wait_for_it: bool) -> None:
+        self.lanes.note(lane, record, lane.notes.tries(record.offset) - 1, wait_for_it=wait_for_it)
 
-    def _next(self) -> Incoming | None:
-        """The oldest record among the heads of partitions that may be tried now."""
-        now_s = time.monotonic()
-        heads = []
-        for lane in self.lanes.values():
-            if lane.records and lane.not_before_s <= now_s:
-                head = lane.records[0]
-                if self.due is not None and (wait_ms := self.due(head) - time.time_ns() // 1_000_000) > 0:
-                    lane.not_before_s = now_s + min(wait_ms / 1000, 5.0)
-                else:
-                    heads.append(head)
-        return min(heads, key=lambda r: r.timestamp_ms, default=None)
-
-    def _finish(self, record: Incoming, done: Future[Sequence[Outgoing]]) -> None:
-        lane = self.lanes.get((record.topic, record.partition))
-        owned = lane is not None and bool(lane.records) and lane.records[0].offset == record.offset
+    def _finish(self, work: Work) -> None:
         try:
-            self.outbox.send(done.result())
+            records = work.done.result()
+            if not work.probe:
+                self._send(records)
         except Transient as exc:
-            if lane is not None and owned:
-                lane.tries += 1
-                wait_s = min(RETRY_FIRST_S * 2 ** (lane.tries - 1), RETRY_LAST_S)
-                lane.not_before_s = time.monotonic() + wait_s
-                log.warning("%s: %s; trying again in %.1f s", self.stage, exc, wait_s)
+            self._excuse(work)
+            self._failed(work, exc)
+        except Fatal:
+            self._excuse(work, wait_for_it=True)
+            raise
+        except Exception as exc:
+            if work.probe:
+                # It tells nothing. What is wrong with it is seen when its turn comes.
+                self._excuse(work)
+                work.lane.probe += 1
+                return
+            if isinstance(exc, InvalidMessage):
+                self._excuse(work, wait_for_it=True)
+                self._bury(work.record, exc)
+            else:
+                self._bug(work, exc)
+            self._settled(work.lane, work.record)
+        else:
+            self._got_through(work, records)
+
+    def _got_through(self, work: Work, records: Sequence[Outgoing]) -> None:
+        self.through += self.proves(records)
+        if work.probe:
+            self._excuse(work)
+            work.lane.not_before_s = 0.0
+        else:
+            self.burial.passed()
+            self._settled(work.lane, work.record)
+
+    def _send(self, records: Sequence[Outgoing]) -> None:
+        try:
+            self.outbox.send(records)
+        except (KafkaException, BufferError) as exc:
+            raise Fatal(f"cannot produce: {exc}") from None
+
+    def _failed(self, work: Work, error: Transient) -> None:
+        """It was Transient: wait, or move it out of the way of others."""
+        lane, record = work.lane, work.record
+        if work.probe:
+            lane.probed = lane.tries
+        elif self.lanes.holds(lane, record) and lane.is_head(record):
+            wait_s = lane.failed(time.monotonic(), self.through)
+            if self.steps and lane.trouble_is_its_own(self.through):
+                self._move(record, error)
+                self._settled(lane, record)
+            else:
+                log.warning("%s: %s; trying again in %.1f s", self.stage, error, wait_s)
+
+    def _move(self, record: Incoming, error: Transient) -> None:
+        """Hand the record over to the next retry topic, or bury it after the last."""
+        step = self.steps.after(record)
+        if step is None:
+            why = f"{self.stage} failed on every retry topic while other records got through: {error}"
+            self._bury(record, Exhausted(why))
             return
-        except InvalidMessage as exc:
-            log.warning(
-                "%s: dead letter from %s[%d]@%d: %s", self.stage, record.topic, record.partition, record.offset, exc
-            )
-            headers = dead_letter.headers(record, self.group, self.stage, exc, time.time_ns() // 1_000_000)
-            dlq = DeadLetters(self.topics[record.topic]).name(self.settings.prefix)
-            self.outbox.send_raw(dlq, record.key, record.value, list(headers))
+        log.warning(
+            "%s: moving %s aside, next try in %d s: %s", self.stage, place_of(record), step.delay_ms // 1000, error
+        )
+        headers = self.steps.headers(record, step, self.group, self.stage, error, time.time_ns() // 1_000_000)
+        self.outbox.send_raw(step.topic.name(self.prefix), record.key, record.value, list(headers))
+
+    def _bug(self, work: Work, error: Exception) -> None:
+        """An exception that nobody foresaw: bury the record after its last try, else end the process."""
+        lane, record = work.lane, work.record
+        tries, why = lane.notes.tries(record.offset), described(error)
+        log.error("%s: try %d of %d of %s: %s", self.stage, tries, MAX_TRIES, place_of(record), why, exc_info=error)
+        self.lanes.note(lane, record, tries, wait_for_it=True, why=why)
+        if tries < MAX_TRIES or not self.lanes.holds(lane, record):
+            raise error
+        self._bury(record, spent(why, self.stage))
+
+    def _bury(self, record: Incoming, error: Unusable, *, tell: bool = True) -> None:
+        """Hand over a dead letter, and what ends the job whose record it is. Raises Fatal when that is too many."""
+        origin = self.steps.origin(record)
+        said, letter = self.burial.bury(origin, record, error, moved=self.steps.moved(record), tell=tell)
+        self._send(said)
+        self.outbox.bury(letter.topic, record, letter.headers)
+
+    def _settled(self, lane: Lane, record: Incoming) -> None:
+        """Everything that a record leads to is handed over: wait until it is acknowledged, then commit."""
         reached(self.stage, "produced")
         while self.outbox.waiting() and not self.outbox.failures:
-            self._poll(0)
+            self.lanes.poll(0)
         if self.outbox.failures:
+            self._forgive(lane, record, wait_for_it=True)
             raise Transient(f"could not produce: {self.outbox.failures[0]}")
         reached(self.stage, "acknowledged")
-        if lane is not None and owned and self.lanes.get((record.topic, record.partition)) is lane:
-            lane.records.popleft()
-            lane.tries = 0
-            self._commit(record)
-
-    def _commit(self, record: Incoming) -> None:
-        place = TopicPartition(record.topic, record.partition, record.offset + 1)
-        try:
-            self.consumer.commit(offsets=[place], asynchronous=False)
-            PULSE.done(record.topic, record.partition, record.offset + 1)
+        if self.lanes.done(lane, record):
             reached(self.stage, "committed")
-        except KafkaException as exc:
-            # The partition went to somebody else in this moment: the record comes again there and changes nothing.
-            log.warning(
-                "%s: commit of %s[%d] failed: %s", self.stage, record.topic, record.partition, exc.args[0].str()
-            )
 
 
-def run(settings: Settings, stage: str, topics: Sequence[Topic], handle: Handle, *, due_ms: Due | None = None) -> None:
+def run(
+    settings: Settings,
+    stage: str,
+    topics: Sequence[Topic],
+    handle: Handle,
+    *,
+    due_ms: Due | None = None,
+    retry: Mapping[str, Topic] | None = None,
+    proves: Proves | None = None,
+    give_up: GiveUp | None = None,
+) -> None:
     """Run a stage until SIGTERM or SIGINT; the record at work is finished first, within `settings.drain_s`.
 
-    handle: called in a worker thread, one record at a time; work of more than some seconds calls `pulse.beat` at every
-            step, or the watchdog takes it for a hang. Transient means the record is tried again with back-off
-            while other partitions go on; InvalidMessage means dead letter; any other error ends the process with
-            nothing committed, so the record comes again.
-    due_ms: moment from which a record may be handled (ms since the epoch); its partition waits until then.
+    handle:  called in a worker thread, one record at a time; work of more than some seconds calls `pulse.beat` at every
+             step, or the watchdog takes it for a hang. Transient means the record is tried again with back-off while
+             other partitions go on; InvalidMessage means dead letter; any other error ends the process with nothing
+             committed, so the record comes again, three times at most.
+    due_ms:  moment from which a record may be handled (ms since the epoch); its partition waits until then. Without it
+             records of `retry` wait as their headers say.
+    retry:   topics by delay (RETRY_DELAYS) where records of the only topic in `topics` go that fail by themselves
+    proves:  whether records that `handle` returned show that what it needs is within reach; without it any do
+    give_up: what to write when a record becomes a dead letter, so that its job does not wait for ever
     """
-    _Loop(settings, stage, topics, handle, due_ms).run()
+    steps = RetrySteps(settings.prefix, topics, retry or {})
+    _Loop(settings, stage, handle, steps, due_ms, proves, give_up).run()

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
 from ops.settings import Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
 from schemas.codec import decode
-from schemas.errors import Fatal, Transient
+from schemas.errors import Bug, Fatal, Poison, Transient
 from schemas.records import Incoming, Outgoing
-from schemas.topics import CHUNKS_INSPECTED, CHUNKS_RENDERED
+from schemas.topics import CHUNKS_INSPECTED, CHUNKS_RENDERED, CHUNKS_RENDERED_RETRY
 from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from stream_processors.inspect import core
 from stream_processors.inspect.frames import UnreadableChunk, sampled_frames
@@ -42,6 +43,17 @@ class Inspector:
     def __call__(self, record: Incoming) -> Sequence[Outgoing]:
         rendered = decode(ChunkRendered, record.value)
         return [Outgoing(CHUNKS_INSPECTED, rendered.job, self.inspect(rendered))]
+
+    def give_up(self, record: Incoming, error: Unusable) -> Sequence[Outgoing]:
+        """The chunk as a failed one, for a record that becomes a dead letter: dispatch asks again, or ends the job."""
+        rendered = decode(ChunkRendered, record.value)
+        if isinstance(error, Bug | Poison) and (ref := core.object_to_inspect(rendered)) is not None:
+            try:
+                # Left in place it would be adopted again, and do the same again.
+                self._store.delete(ref.key)
+            except Transient as exc:
+                log.warning("chunk %d of %s: object not deleted: %s", rendered.index, rendered.job, exc)
+        return [Outgoing(CHUNKS_INSPECTED, rendered.job, core.unusable(rendered, told("inspect", error)))]
 
     def inspect(self, rendered: ChunkRendered) -> ChunkInspected:
         """The chunk with its verdict; a chunk whose object is missing or broken comes back as failed.
@@ -106,6 +118,11 @@ def _same(found: ObjectInfo | None, ref: ObjectRef) -> None:
         raise _ObjectReplaced
 
 
+def proves(records: Sequence[Outgoing]) -> bool:
+    """Whether store and moderator were in reach: a chunk was judged. One that had failed before needs neither."""
+    return any(isinstance(out.record, ChunkInspected) and out.record.verdict is not None for out in records)
+
+
 def load_policy(path: Path) -> core.Policy:
     """The policy in a file. Raises Fatal when it is missing or wrong."""
     try:
@@ -118,4 +135,7 @@ def main(settings: Settings) -> None:
     """Run the stage until it is told to stop."""
     policy = load_policy(Path(settings.frame_policy))
     inspector = Inspector(open_store(settings), policy, make_moderator(policy))
-    run(settings, "inspect", [CHUNKS_RENDERED], inspector)
+    run(
+        settings, "inspect", [CHUNKS_RENDERED], inspector,
+        retry=CHUNKS_RENDERED_RETRY, proves=proves, give_up=inspector.give_up,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 
 import av
 
+from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
 from ops.settings import Settings
@@ -23,10 +24,10 @@ from ops.storage.transfer import disk_errors
 from schemas.chunks import chunk_keys
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
-from schemas.events import PublishedFile
+from schemas.events import JobEvent, PublishedFile
 from schemas.ids import video_object_key
 from schemas.records import Incoming, Outgoing
-from schemas.topics import DAY_MS, MUX_TASKS
+from schemas.topics import DAY_MS, MUX_TASKS, MUX_TASKS_RETRY
 from schemas.work import MuxTask
 from stream_processors.mux.assemble import CONTACT_SHEET, THUMBNAIL, VIDEO, Assembled, assemble
 from stream_processors.mux.check import OutputBroken
@@ -52,7 +53,12 @@ def main(settings: Settings) -> None:
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
     muxer = Muxer(open_store(settings), folder, threads, lambda: time.time_ns() // 1_000_000, kept_ms)
-    run(settings, "mux", [MUX_TASKS], muxer.handle)
+    run(settings, "mux", [MUX_TASKS], muxer.handle, retry=MUX_TASKS_RETRY, proves=proves, give_up=muxer.give_up)
+
+
+def proves(records: Sequence[Outgoing]) -> bool:
+    """Whether store and scratch disk were in reach: a video is published. A job that fails may need neither."""
+    return any(isinstance(out.record, JobEvent) and out.record.type == "job.published" for out in records)
 
 
 class Muxer:
@@ -80,6 +86,10 @@ class Muxer:
         except (PlanBroken, OutputBroken) as exc:
             log.error("mux: %s cannot be assembled: %s", task.plan.job, exc)
             return failed(task, str(exc), self._now_ms())
+
+    def give_up(self, incoming: Incoming, error: Unusable) -> Sequence[Outgoing]:
+        """The end of the job whose task becomes a dead letter."""
+        return failed(decode(MuxTask, incoming.value), told("mux", error), self._now_ms())
 
     def _adopt(self, task: MuxTask) -> list[Outgoing] | None:
         """The video was published before: say so again. None when it, or a side file, is not there."""

@@ -11,12 +11,11 @@ import msgspec
 from schemas.errors import InvalidMessage
 from schemas.events import JobFinished
 from schemas.ids import event_id
+from schemas.retries import ATTEMPT_HEADER, DUE_HEADER, number
 from schemas.topics import NOTIFY_DELAYS
 
 Outcome = Literal["delivered", "retry", "given-up", "refused"]
 
-ATTEMPT_HEADER = "reelbus-attempt"
-DUE_HEADER = "reelbus-due-ms"
 MAX_ATTEMPTS = len(NOTIFY_DELAYS) + 1
 MAX_BODY_BYTES = 20_000
 """Standard Webhooks asks for less than 20 kB."""
@@ -80,38 +79,15 @@ def retry_after_ms(text: str, now_ms: int) -> int:
 
 def attempt_of(headers: Mapping[str, bytes]) -> int:
     """Number of this try, from the record's headers; 1 when they say nothing."""
-    attempt = _number(headers, ATTEMPT_HEADER, default=1)
+    attempt = number(headers, ATTEMPT_HEADER, default=1)
     if not 1 <= attempt <= MAX_ATTEMPTS:
         raise InvalidMessage(f"header {ATTEMPT_HEADER}: {attempt}; expected 1 to {MAX_ATTEMPTS}")
     return attempt
 
 
-def due_at_ms(headers: Mapping[str, bytes]) -> int:
-    """Moment before which the record must wait; 0 when the headers say nothing that can be read."""
-    try:
-        return _number(headers, DUE_HEADER, default=0)
-    except InvalidMessage:
-        # The loop asks for this before the record is handled; handling it then reports the bad header.
-        return 0
-
-
-def retry_headers(attempt: int, due_ms: int) -> tuple[tuple[str, bytes], ...]:
-    """Headers of a retry record: which try it is for, and when."""
-    return ((ATTEMPT_HEADER, str(attempt).encode()), (DUE_HEADER, str(due_ms).encode()))
-
-
-def _number(headers: Mapping[str, bytes], name: str, default: int) -> int:
-    raw = headers.get(name)
-    if raw is None:
-        return default
-    if not (raw.isdigit() and len(raw) <= 15):
-        raise InvalidMessage(f"header {name}: {raw[:40]!r}; expected a number of at most 15 digits")
-    return int(raw)
-
-
 def check_headers(headers: Mapping[str, bytes]) -> int:
     """The attempt, after checking both headers. Raises InvalidMessage."""
-    _number(headers, DUE_HEADER, default=0)
+    number(headers, DUE_HEADER, default=0)
     return attempt_of(headers)
 
 

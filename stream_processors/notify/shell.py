@@ -13,6 +13,7 @@ from ops.settings import Settings
 from schemas.codec import decode
 from schemas.events import JobFinished, WebhookDelivery
 from schemas.records import Incoming, Outgoing
+from schemas.retries import due_at_ms, retry_headers
 from schemas.topics import JOBS_FINISHED, JOBS_FINISHED_RETRY, NOTIFY_LOG
 from stream_processors.notify import core
 from stream_processors.notify.fetch import Fetcher
@@ -78,7 +79,7 @@ class Notifier:
                 said = f"{reason}; {problem}" if status == 0 else reason
                 return [_logged(finished, attempt, "given-up", status, said, now_ms)]
             case core.Retry(delay, delay_ms):
-                again = core.retry_headers(attempt + 1, now_ms + delay_ms)
+                again = retry_headers(attempt + 1, now_ms + delay_ms)
                 return [
                     _logged(finished, attempt, "retry", status, f"{problem}; next try in {delay}", now_ms),
                     Outgoing(JOBS_FINISHED_RETRY[delay], finished.job, finished, again),
@@ -103,7 +104,7 @@ def _logged(
 
 def due_ms(record: Incoming) -> int:
     """Moment before which a retry record must wait."""
-    return core.due_at_ms(dict(record.headers))
+    return due_at_ms(dict(record.headers))
 
 
 def wall_clock_ms() -> int:

@@ -9,7 +9,7 @@ from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint
 from schemas.plan import Plan
 from schemas.records import Incoming
 from schemas.request import JobOrder
-from schemas.topics import POOLS
+from schemas.topics import CHUNKS_RENDERED_RETRY, MUX_TASKS_RETRY, POOLS
 from schemas.work import (
     ChunkInspected,
     ChunkProgress,
@@ -65,12 +65,14 @@ def work(plan: Plan) -> Goldens:
     failed = replace(good, status="failed", object=None, frames=0, device_s=0.1, error=error)
     for name, record in (("rendered", good), ("reused", reused), ("failed", failed)):
         made[f"chunks.rendered/{name}"] = record
+    made |= {f"{topic.entity}/rendered": good for topic in CHUNKS_RENDERED_RETRY.values()}
     made["chunks.inspected/allowed"] = ChunkInspected(rendered=good, verdict=ALLOW)
     made["chunks.inspected/blocked"] = ChunkInspected(rendered=good, verdict=BLOCK)
     made["chunks.inspected/failed"] = ChunkInspected(rendered=failed)
     ready = tuple(ReadyChunk(o.sha256, o.size_bytes) for i in range(len(plan.chunks)) if (o := object_of(plan, i)))
     made["mux.tasks/first"] = MuxTask(plan=plan, ready=ready, attempt=1, frames=ALLOW)
     made["mux.tasks/after-a-chunk-was-lost"] = MuxTask(plan=plan, ready=ready, attempt=2, frames=ALLOW)
+    made |= {f"{topic.entity}/first": made["mux.tasks/first"] for topic in MUX_TASKS_RETRY.values()}
     worker = WorkerState(
         worker_id="node-3-4711", pool="cuda", device="NVIDIA H100", partitions=(0, 4), models=("shapes",), pending=(),
         capacity=2, rendered=120, at_ms=T0 + 1_000,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import retries
 from schemas.errors import InvalidMessage
 from schemas.events import JobFinished, Reason
 from schemas.request import Webhook
@@ -86,30 +87,30 @@ def test_any_answer_has_a_next_step_with_a_bounded_wait(attempt: int, status: in
 
 
 def test_headers_travel_round() -> None:
-    headers = dict(core.retry_headers(3, NOW_MS + 5000))
+    headers = dict(retries.retry_headers(3, NOW_MS + 5000))
     assert core.check_headers(headers) == 3
-    assert core.due_at_ms(headers) == NOW_MS + 5000
-    assert (core.check_headers({}), core.due_at_ms({})) == (1, 0)
+    assert retries.due_at_ms(headers) == NOW_MS + 5000
+    assert (core.check_headers({}), retries.due_at_ms({})) == (1, 0)
 
 
 @pytest.mark.parametrize(
     "headers",
     [
-        {core.ATTEMPT_HEADER: b"0"},
-        {core.ATTEMPT_HEADER: b"8"},
-        {core.ATTEMPT_HEADER: b"-1"},
-        {core.ATTEMPT_HEADER: b""},
-        {core.ATTEMPT_HEADER: b"1e3"},
-        {core.ATTEMPT_HEADER: b"9" * 5000},
-        {core.DUE_HEADER: b"soon"},
-        {core.DUE_HEADER: b"9" * 16},
-        {core.DUE_HEADER: b"\xff\xfe"},
+        {retries.ATTEMPT_HEADER: b"0"},
+        {retries.ATTEMPT_HEADER: b"8"},
+        {retries.ATTEMPT_HEADER: b"-1"},
+        {retries.ATTEMPT_HEADER: b""},
+        {retries.ATTEMPT_HEADER: b"1e3"},
+        {retries.ATTEMPT_HEADER: b"9" * 5000},
+        {retries.DUE_HEADER: b"soon"},
+        {retries.DUE_HEADER: b"9" * 16},
+        {retries.DUE_HEADER: b"\xff\xfe"},
     ],
 )
 def test_bad_headers_are_named_and_do_not_hold_up_the_partition(headers: dict[str, bytes]) -> None:
     with pytest.raises(InvalidMessage, match="header reelbus-"):
         core.check_headers(headers)
-    assert core.due_at_ms(headers) == 0
+    assert retries.due_at_ms(headers) == 0
 
 
 def test_body_is_an_event_with_the_record_but_without_the_webhook() -> None:

@@ -19,6 +19,7 @@ from schemas.errors import Fatal, InvalidMessage
 from schemas.events import JobFinished, WebhookDelivery
 from schemas.records import Incoming, Outgoing
 from schemas.request import Webhook
+from schemas.retries import ATTEMPT_HEADER
 from schemas.topics import JOBS_FINISHED_RETRY, NOTIFY_DELAYS, NOTIFY_LOG
 from stream_processors.notify import core
 from stream_processors.notify.fetch import MAX_ANSWER_BYTES, Fetcher
@@ -336,7 +337,7 @@ def test_bad_records_are_dead_letters() -> None:
         with pytest.raises(InvalidMessage):
             handle(dataclasses.replace(good, value=value))
     with pytest.raises(InvalidMessage, match="reelbus-attempt"):
-        handle(dataclasses.replace(good, headers=((core.ATTEMPT_HEADER, b"99"),)))
+        handle(dataclasses.replace(good, headers=((ATTEMPT_HEADER, b"99"),)))
 
 
 def test_secrets_and_tokens_stay_out_of_logs_and_records(

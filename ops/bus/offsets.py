@@ -1,0 +1,43 @@
+"""Committed offsets and the notes in their metadata."""
+
+import logging
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from ops.bus.tries import Notes
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+TIMEOUT_S = 10.0
+
+
+class Offsets:
+    """The committed offsets of one consumer."""
+
+    def __init__(self, consumer: Consumer, stage: str) -> None:
+        self._consumer, self._stage = consumer, stage
+
+    def notes(self, partitions: Sequence[TopicPartition]) -> dict[Place, Notes]:
+        """The notes of every partition. When the broker does not tell, tries are counted from the start again."""
+        wanted = [TopicPartition(p.topic, p.partition) for p in partitions]
+        found: Sequence[TopicPartition] = wanted
+        if wanted:
+            try:
+                found = self._consumer.committed(wanted, timeout=TIMEOUT_S)
+            except KafkaException as exc:
+                log.warning("%s: cannot read how often records were tried: %s", self._stage, exc.args[0].str())
+        return {(p.topic, p.partition): Notes(p.metadata) for p in found}
+
+    def commit(self, topic: str, partition: int, offset: int, notes: Notes, *, wait_for_it: bool) -> None:
+        """Commit an offset with its notes. A refusal is logged: the partition went to somebody else in this moment, and
+        the record comes again there and changes nothing."""
+        place = TopicPartition(topic, partition, offset, notes.text())
+        try:
+            if wait_for_it:
+                self._consumer.commit(offsets=[place], asynchronous=False)
+            else:
+                self._consumer.commit(offsets=[place], asynchronous=True)
+        except KafkaException as exc:
+            log.warning("%s: commit of %s[%d] failed: %s", self._stage, topic, partition, exc.args[0].str())
