@@ -137,6 +137,10 @@ class Lanes:
             head = lane.records[0]
             self._offsets.commit(head.topic, head.partition, head.offset, lane.notes, wait_for_it=wait_for_it)
 
+    def forgive(self, lane: Lane, record: Incoming, *, wait_for_it: bool) -> None:
+        """Take back the last try: it did not end badly."""
+        self.note(lane, record, lane.notes.tries(record.offset) - 1, wait_for_it=wait_for_it)
+
     def done(self, lane: Lane, record: Incoming) -> bool:
         """Commit past a record. False when its partition went to somebody else: it comes again there."""
         if not self.holds(lane, record) or not lane.is_head(record):

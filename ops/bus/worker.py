@@ -123,10 +123,7 @@ class _Loop:
         """If the process ends now, it is not because of this record."""
         if not work.excused:
             work.excused = True
-            self._forgive(work.lane, work.record, wait_for_it=wait_for_it)
-
-    def _forgive(self, lane: Lane, record: Incoming, *, wait_for_it: bool) -> None:
-        self.lanes.note(lane, record, lane.notes.tries(record.offset) - 1, wait_for_it=wait_for_it)
+            self.lanes.forgive(work.lane, work.record, wait_for_it=wait_for_it)
 
     def _finish(self, work: Work) -> None:
         try:
@@ -218,7 +215,7 @@ class _Loop:
         while self.outbox.waiting() and not self.outbox.failures:
             self.lanes.poll(0)
         if self.outbox.failures:
-            self._forgive(lane, record, wait_for_it=True)
+            self.lanes.forgive(lane, record, wait_for_it=True)
             raise Transient(f"could not produce: {self.outbox.failures[0]}")
         reached(self.stage, "acknowledged")
         if self.lanes.done(lane, record):

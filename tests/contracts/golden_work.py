@@ -9,7 +9,7 @@ from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint
 from schemas.plan import Plan
 from schemas.records import Incoming
 from schemas.request import JobOrder
-from schemas.topics import CHUNKS_RENDERED_RETRY, MUX_TASKS_RETRY, POOLS
+from schemas.topics import CHUNKS_RENDERED, CHUNKS_RENDERED_RETRY, MUX_TASKS_RETRY, POOLS
 from schemas.work import (
     ChunkInspected,
     ChunkProgress,
@@ -64,8 +64,7 @@ def work(plan: Plan) -> Goldens:
     error = "the device ran out of memory"
     failed = replace(good, status="failed", object=None, frames=0, device_s=0.1, error=error)
     for name, record in (("rendered", good), ("reused", reused), ("failed", failed)):
-        made[f"chunks.rendered/{name}"] = record
-    made |= {f"{topic.entity}/rendered": good for topic in CHUNKS_RENDERED_RETRY.values()}
+        made |= {f"{topic.entity}/{name}": record for topic in (CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values())}
     made["chunks.inspected/allowed"] = ChunkInspected(rendered=good, verdict=ALLOW)
     made["chunks.inspected/blocked"] = ChunkInspected(rendered=good, verdict=BLOCK)
     made["chunks.inspected/failed"] = ChunkInspected(rendered=failed)
