@@ -19,12 +19,14 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An activity as one tick sees it. id: tells two of the same name apart; doing: empty means nothing to do."""
+    """An activity as one tick sees it. id: tells two of the same name apart; doing: empty means nothing to do;
+    limit_s: its own limit, where that is shorter."""
 
     id: int
     name: str
     doing: str
     beats: int
+    limit_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,19 @@ class Judge:
         """
         self._silent = {seen.id: self._since(seen) for seen in activities if seen.doing}
         look = self._count_unread(reads, reading)
-        sentences = {
-            seen.id: f"{seen.name} has not got on for {self._silent[seen.id][1] * self.tick_s:.0f} s ({seen.doing})"
-            for seen in activities
-            if seen.doing and 2 * self._silent[seen.id][1] >= self.limit_ticks
-        }
-        hanging = tuple(text for id_, text in sentences.items() if self._silent[id_][1] >= self.limit_ticks)
-        return Verdict((*hanging, *self._starved), (*sentences.values(), *self._starved), look)
+        at_work = [seen for seen in activities if seen.doing]
+        slow = tuple(self._sentence(seen) for seen in at_work if 2 * self._ticks(seen) >= self._limit(seen))
+        hanging = tuple(self._sentence(seen) for seen in at_work if self._ticks(seen) >= self._limit(seen))
+        return Verdict((*hanging, *self._starved), (*slow, *self._starved), look)
+
+    def _ticks(self, seen: Seen) -> int:
+        return self._silent[seen.id][1]
+
+    def _limit(self, seen: Seen) -> int:
+        return int(min(self.limit_ticks, max(2.0, seen.limit_s / self.tick_s)))
+
+    def _sentence(self, seen: Seen) -> str:
+        return f"{seen.name} has not got on for {self._ticks(seen) * self.tick_s:.0f} s ({seen.doing})"
 
     def _since(self, seen: Seen) -> tuple[int, int]:
         beats, ticks = self._silent.get(seen.id, (seen.beats, -1))

@@ -31,6 +31,7 @@ class Activity:
     doing: what it is at, for the log; empty while there is nothing to do, and then it may be silent
     beats: grows with every step
     ping:  for a loop that turns only when it has something to do: asks it to beat
+    limit_s: silence that counts as a hang, where that is shorter than the watchdog's
     id:    of no other activity of this process, also not of one that ended
     """
 
@@ -38,6 +39,7 @@ class Activity:
     doing: str = ""
     beats: int = 0
     ping: Callable[[], object] | None = None
+    limit_s: float = float("inf")
     id: int = field(default_factory=count().__next__)
 
     def beat(self) -> None:
@@ -86,9 +88,9 @@ class Pulse:
         return made
 
     @contextlib.contextmanager
-    def working(self, name: str, doing: str) -> Iterator[Activity]:
+    def working(self, name: str, doing: str, limit_s: float = float("inf")) -> Iterator[Activity]:
         """Work of the calling thread or task, until the block ends: it must beat, or it is taken for a hang."""
-        made = Activity(name, doing)
+        made = Activity(name, doing, limit_s=limit_s)
         before = _CURRENT.set(made)
         self.activities.append(made)
         try:

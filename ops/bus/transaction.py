@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.bus import clients
-from ops.bus.pulse import PULSE
+from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import Outbox
 from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.errors import Transient
 from schemas.records import Headers, Incoming, Outgoing
 
+LIMIT_S = 15.0
+"""A transaction whose next step takes longer has failed, whatever the client says; it takes 10 ms as a rule."""
 Offsets = dict[tuple[str, int], int]
 
 
@@ -56,11 +58,14 @@ class Transactions:
             for letter in dead:
                 self._outbox.send_raw(letter.topic, letter.key, letter.value, list(letter.headers))
             reached(self._stage, "produced")
-            if offsets:
-                places = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
-                producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), 10)
-            reached(self._stage, "offsets-sent")
-            producer.commit_transaction(10)
+            # The first call may hang long past its time-out after the broker was away (librdkafka #5456).
+            with PULSE.working("transaction", f"of {len(records)} records", LIMIT_S):
+                if offsets:
+                    places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+                    producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), 10)
+                    beat()
+                reached(self._stage, "offsets-sent")
+                producer.commit_transaction(10)
         except KafkaException as exc:
             raise Transient(f"transaction failed: {exc.args[0].str()}") from None
         reached(self._stage, "committed")

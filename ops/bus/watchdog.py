@@ -72,7 +72,7 @@ class Watchdog(AbstractContextManager["Watchdog"]):
             if activity.ping is not None:
                 with contextlib.suppress(RuntimeError):  # its loop is closed: then it has ended, or it hangs
                     activity.ping()
-        seen = [Seen(a.id, a.name, a.doing, a.beats) for a in list(pulse.activities)]
+        seen = [Seen(a.id, a.name, a.doing, a.beats, a.limit_s) for a in list(pulse.activities)]
         places = {place: stand.read for place, stand in list(pulse.stands.items()) if not stand.held}
         self.verdict = self._judge.tick(seen, pulse.reads, reading=bool(places) and not pulse.at_hand())
         if self.verdict.look:

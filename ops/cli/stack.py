@@ -44,7 +44,7 @@ def interrupt_once() -> None:
 
 @contextmanager
 def stack(settings: Settings, *, local_port: int | None, workers: int, say: Say) -> Iterator[Stack]:
-    """Start everything, stop everything at the end, whatever ends it. Call from the main thread.
+    """Start everything, stop everything at the end, whatever ends it.
 
     local_port: port of a broker to start here (0: any free one); None uses settings.bootstrap_servers
     workers:    render workers
@@ -77,14 +77,16 @@ def _command(name: str, settings: Settings) -> list[str]:
 
 
 def _start_broker(data_dir: Path, port: int, cleanup: ExitStack, say: Say) -> str:
-    from ops.local.kafka import LocalKafka
+    from ops.local.broker_keeper import BrokerKeeper
 
     say("starting Kafka")
-    broker = LocalKafka(data_dir, port).start()
-    cleanup.callback(broker.stop)
+    keeper = BrokerKeeper(data_dir, port, report=say)
+    cleanup.callback(keeper.stop)
+    keeper.start()
     cleanup.callback(say, "stopping Kafka")
-    say(f"Kafka answers at {broker.bootstrap_servers}; its data is in {_short(data_dir)}")
-    return broker.bootstrap_servers
+    servers = keeper.kafka.bootstrap_servers
+    say(f"Kafka answers at {servers}; its data is in {_short(data_dir)}")
+    return servers
 
 
 def _apply_topics(settings: Settings, say: Say) -> None:

@@ -40,7 +40,7 @@ class LocalKafka:
     port:     where clients connect; 0 or "auto" for any free one
 
     A second `start` on the same directory raises while the first lives. The broker dies with the thread that started
-    it (Linux), so a killed `reelbus up` leaves none behind; start it from the main thread.
+    it (Linux), so a killed `reelbus up` leaves none behind; start it from a thread that lives (`broker_keeper`).
     """
 
     def __init__(self, data_dir: Path | str, port: int | Literal["auto"] = DEFAULT_PORT) -> None:
@@ -82,6 +82,19 @@ class LocalKafka:
             self.stop()
             raise
         return self
+
+    def restart(self) -> None:
+        """Start the broker again after it ended by itself: on the port it had, with its data. Raises LocalKafkaError;
+        then it may be tried again."""
+        self._end_process()
+        self._asked = self.port
+        self._await_release()
+        self._start_on_free_ports(fetch_jars())
+
+    def interrupt(self) -> None:
+        """From another thread: end the process, also one that is starting, so that `start` and `restart` give up."""
+        if (process := self._process) is not None:
+            process.terminate()
 
     def stop(self) -> None:
         """Kafka's own orderly shutdown, then SIGKILL. Does nothing when it does not run."""

@@ -63,6 +63,13 @@ def test_the_one_that_hangs_is_named_among_those_that_get_on() -> None:
     assert verdicts[-1].hanging == ("handler has not got on for 20 s (mux.tasks[0]@3)",)
 
 
+def test_what_has_a_shorter_limit_of_its_own_hangs_earlier() -> None:
+    own = [Seen(1, "transaction", "of 3 records", 0, limit_s=10.0)]
+    assert [bool(v.hanging) for v in ticks(judge(), *[own] * 4)] == [False, False, True, True]
+    longer = [Seen(1, "transaction", "of 3 records", 0, limit_s=1000.0)]
+    assert [bool(v.hanging) for v in ticks(judge(), *[longer] * (LIMIT + 1))] == [False] * LIMIT + [True]
+
+
 def test_forgiven_it_has_the_whole_limit_again() -> None:
     made = judge()
     assert ticks(made, *[[loop(7)]] * (LIMIT + 1))[-1].hanging
