@@ -13,7 +13,7 @@ from ops.bus.transaction import Dead, Transactions, after
 from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.errors import InvalidMessage
+from schemas.errors import Fatal, InvalidMessage
 from schemas.events import JobEvent, JobState
 from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_EVENTS, JOBS_STATE, DeadLetters
@@ -29,6 +29,7 @@ class Shell:
         self.settings = settings
         self.transactions = Transactions(settings, "track", settings.worker_id or "0")
         self.states: dict[int, dict[str, JobState]] = {}
+        self.expelled = False
         self.group = clients.group_id(settings, "track")
         PULSE.joining(self.group)
         self.consumer = clients.consumer(settings, self.group)
@@ -51,11 +52,15 @@ class Shell:
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._gone(consumer, partitions)
         PULSE.revoked(partitions, lost=True)
+        self.expelled = True
 
     def step(self) -> None:
         """One round: read some events, fold them, write what changed in one transaction."""
         # A partition that was taken away while we read: its records belong to somebody else now.
         taken = [r for r in read(self.consumer, 200, POLL_S) if r.partition in self.states]
+        if self.expelled:
+            # After that long an outage the producer's next transaction hangs, every time (librdkafka #5456).
+            raise Fatal("expelled from the consumer group: the broker was away, or this process stood still")
         if not taken:
             return
         out: list[Outgoing] = []
