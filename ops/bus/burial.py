@@ -35,11 +35,17 @@ class Letter:
 
 
 class Burial:
-    """One stage's dead letters. `give_up`: None when no job waits for any record."""
+    """A stage's dead letters.
 
-    def __init__(self, settings: Settings, stage: str, group: str, give_up: GiveUp | None) -> None:
+    give_up: None when no job waits for any record
+    limit:   for a process with several readers, which all count in one
+    """
+
+    def __init__(
+        self, settings: Settings, stage: str, group: str, give_up: GiveUp | None, limit: DeadLetterLimit | None = None
+    ) -> None:
         self._prefix, self._stage, self._group, self._give_up = settings.prefix, stage, group, give_up
-        self._limit = DeadLetterLimit(settings.dead_letter_max_share, settings.dead_letter_max_run)
+        self._limit = limit or DeadLetterLimit(settings.dead_letter_max_share, settings.dead_letter_max_run)
 
     def passed(self) -> None:
         """A record was handled."""

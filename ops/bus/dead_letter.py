@@ -51,6 +51,11 @@ def headers(record: Incoming, group: str, stage: str, error: Exception, now_ms: 
     return (*kept, *((name, value.encode()) for name, value in ours.items()), (FIRST_FAILED_AT, first))
 
 
+def origin_topic(pairs: Headers) -> str:
+    """Full name of the topic where a record was read that failed before; "" for one that did not."""
+    return next((raw.decode(errors="replace") for name, raw in pairs if name == f"{_KAFKA}topic"), "")
+
+
 def without_retry(pairs: Headers) -> Headers:
     """Headers without those that only mean something in a retry topic."""
     return tuple((name, value) for name, value in pairs if name not in (ATTEMPT_HEADER, DUE_HEADER))

@@ -3,7 +3,8 @@
 At-least-once, one agent per topic, one record at a time, no tables. Three rules are built in:
 - a record is done when every record it leads to is acknowledged by the broker;
 - Faust takes a record whose agent raised for done, which would lose it, so an agent never raises: a record that breaks
-  the contract becomes a dead letter, and anything else ends the process at once with the record not committed;
+  the contract, or at which the stage's step has a bug, becomes a dead letter, and anything else (a send that fails)
+  ends the process at once with the record not committed;
 - agents yield nothing, so the header Faust-Ag-ReplyTo, by which a sender could make a worker write to a topic of its
   choice, has no effect.
 
@@ -11,9 +12,7 @@ Faust reads uncommitted records: no topic that is read here may be written in tr
 """
 
 import asyncio
-import hashlib
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,20 @@ import faust
 from aiokafka.errors import MessageSizeTooLargeError
 
 from ops.bus import dead_letter, faust_drain, faust_security
+from ops.bus.burial import Burial, GiveUp
 from ops.bus.clients import group_id
+from ops.bus.dead_letter_limit import DeadLetterLimit
 from ops.bus.process import EXIT_UNCOMMITTED as EXIT_UNCOMMITTED
 from ops.bus.process import stop_uncommitted
 from ops.bus.pulse import PULSE
 from ops.bus.sending import place_of
+from ops.bus.tries import described
 from ops.crash_points import reached
 from ops.settings import Settings
 from schemas import cloud_events
-from schemas.errors import Fatal, InvalidMessage
+from schemas.errors import Bug, Fatal, InvalidMessage, Transient
 from schemas.records import Headers, Incoming, Outgoing
-from schemas.topics import DeadLetters, Topic
+from schemas.topics import Topic
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +42,13 @@ Decide = Callable[[Incoming], Sequence[Outgoing]]
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest batch the producer hands over: the broker's limit decides, not the client's."""
-MAX_CUT_VALUE_BYTES = 32 * 1024
 
 
 class StageApp(faust.App):
     """A Faust app that can drain."""
 
     drain: faust_drain.Drain
+    limit: DeadLetterLimit
 
 
 def build_app(settings: Settings, stage: str) -> StageApp:
@@ -84,16 +86,21 @@ def build_app(settings: Settings, stage: str) -> StageApp:
         web_enabled=False,
     )
     app.drain = faust_drain.Drain(settings.drain_s)
+    app.limit = DeadLetterLimit(settings.dead_letter_max_share, settings.dead_letter_max_run)
     return app
 
 
-def attach(app: StageApp, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
+def attach(
+    app: StageApp, settings: Settings, stage: str, source: Topic, decide: Decide, give_up: GiveUp | None = None
+) -> None:
     """Make `app` read `source` and write what `decide` answers.
 
-    decide: pure; called once per record, again after a crash. Its records are sent in order, each after the one before
-            it was acknowledged. It raises InvalidMessage for a record that can never be processed.
+    decide:  pure; called once per record, again after a crash. Its records are sent in order, each after the one before
+             it was acknowledged. It raises InvalidMessage for a record that can never be processed; any exception that
+             is no PipelineError makes a dead letter as well.
+    give_up: what to write when a record becomes a dead letter, so that its job does not wait for ever
     """
-    _Agent(app, settings, stage, source, decide).attach()
+    _Agent(app, settings, stage, source, decide, give_up).attach()
 
 
 def run(app: StageApp) -> None:
@@ -137,10 +144,12 @@ def _watch(app: StageApp, loop: asyncio.AbstractEventLoop) -> None:
 class _Agent:
     """One source topic of one stage."""
 
-    def __init__(self, app: StageApp, settings: Settings, stage: str, source: Topic, decide: Decide) -> None:
+    def __init__(
+        self, app: StageApp, settings: Settings, stage: str, source: Topic, decide: Decide, give_up: GiveUp | None
+    ) -> None:
         self.app, self.prefix, self.stage, self.source, self.decide = app, settings.prefix, stage, source, decide
         self.name = source.name(settings.prefix)
-        self.group = group_id(settings, stage)
+        self.burial = Burial(settings, stage, group_id(settings, stage), give_up, app.limit)
         self.topics: dict[str, Any] = {}
 
     def attach(self) -> None:
@@ -169,6 +178,8 @@ class _Agent:
         except asyncio.CancelledError:
             # Faust acknowledges a record whose agent is cancelled as well.
             stop_uncommitted(f"{self.stage}: interrupted at {place}")
+        except Fatal as exc:
+            stop_uncommitted(f"{self.stage}: at {place}: {exc}")
         except Exception:
             log.exception("%s: cannot handle %s", self.stage, place)
             stop_uncommitted(f"{self.stage}: failed at {place}")
@@ -176,33 +187,43 @@ class _Agent:
     async def _answer(self, record: Incoming, place: str) -> None:
         reached(self.stage, "read")
         try:
-            answers = [(out, out.value()) for out in self.decide(record)]
-        except InvalidMessage as exc:
-            log.warning("%s: dead letter from %s: %s", self.stage, place, dead_letter.printable(str(exc)))
+            answers = self._decided(record, place)
+        except (InvalidMessage, Bug) as exc:
             await self._bury(record, exc)
             return
         reached(self.stage, "decided")
         for out, value in answers:
-            headers = out.headers
-            if out.record is not None and value is not None:
-                headers += cloud_events.headers(self.stage, out.topic.entity, out.key, out.record, value)
-            await self._send(out.topic.name(self.prefix), out.key.encode(), value, headers, out.partition)
+            await self._write(out, value)
             reached(self.stage, "acknowledged")
         reached(self.stage, "answered")
+        self.burial.passed()
 
-    async def _bury(self, record: Incoming, error: InvalidMessage) -> None:
-        headers = dead_letter.headers(record, self.group, self.stage, error, time.time_ns() // 1_000_000)
-        topic = DeadLetters(self.source).name(self.prefix)
+    def _decided(self, record: Incoming, place: str) -> list[tuple[Outgoing, bytes | None]]:
+        """What to write, encoded. Raises Bug for an exception that nobody foresaw: deciding is pure, so it is the
+        record that leads there, and would again."""
         try:
-            await self._send(topic, record.key, record.value, headers, None)
+            return [(out, out.value()) for out in self.decide(record)]
+        except (InvalidMessage, Transient, Fatal):
+            raise
+        except Exception as exc:
+            log.exception("%s: a bug at %s", self.stage, place)
+            raise Bug(f"{self.stage} raised {described(exc)}") from exc
+
+    async def _bury(self, record: Incoming, error: InvalidMessage | Bug) -> None:
+        said, letter = self.burial.bury(self.source, record, error)
+        for out in said:
+            await self._write(out, out.value())
+        try:
+            await self._send(letter.topic, record.key, record.value, letter.headers, None)
         except MessageSizeTooLargeError:
-            # The headers took it over the broker's limit. A cut letter is better than a stage that stands still.
-            value = record.value or b""
-            digest = hashlib.sha256(value).hexdigest()
-            note = (("reelbus.error.cut", f"of {len(value)} bytes with sha256 {digest}".encode()),)
-            ours = tuple((n, v) for n, v in headers if n.startswith(("__dlq.", "reelbus.")))
-            key = None if record.key is None else record.key[:1024]
-            await self._send(topic, key, value[:MAX_CUT_VALUE_BYTES], (*ours, *note), None)
+            short, headers = dead_letter.fitting(record, letter.headers, most_bytes=0)
+            await self._send(letter.topic, short.key, short.value, headers, None)
+
+    async def _write(self, out: Outgoing, value: bytes | None) -> None:
+        headers = out.headers
+        if out.record is not None and value is not None:
+            headers += cloud_events.headers(self.stage, out.topic.entity, out.key, out.record, value)
+        await self._send(out.topic.name(self.prefix), out.key.encode(), value, headers, out.partition)
 
     async def _send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None

@@ -24,7 +24,6 @@ class RetrySteps:
     def __init__(self, prefix: str, topics: Sequence[Topic], retry: Mapping[str, Topic]) -> None:
         if retry and len(topics) != 1:
             raise ValueError("retry topics belong to one topic")
-        self._first = topics[0]
         delays = [(retry[name], delay_ms) for name, delay_ms in RETRY_DELAYS.items() if retry]
         self._steps = tuple(Step(topic, delay_ms, n) for n, (topic, delay_ms) in enumerate(delays, 2))
         self._reached = {step.topic.name(prefix): n for n, step in enumerate(self._steps, 1)}
@@ -39,8 +38,10 @@ class RetrySteps:
         return record.topic in self._reached
 
     def origin(self, record: Incoming) -> Topic:
-        """The topic where the record was read first: it becomes a dead letter of that."""
-        return self._first if self.moved(record) else self.names[record.topic]
+        """The topic where the record was read first: it becomes a dead letter of that. One that nobody moved to a retry
+        topic was read there first."""
+        moved_from = dead_letter.origin_topic(record.headers) if self.moved(record) else record.topic
+        return self.names.get(moved_from, self.names[record.topic])
 
     def due_ms(self, record: Incoming) -> int:
         """Moment before which the record must wait, ms since the epoch."""

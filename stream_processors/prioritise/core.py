@@ -28,4 +28,9 @@ def failed(plan: Plan, at_ms: int) -> JobEvent:
     reason = Reason(
         code="model_unknown", message=f"model: {plan.render.model} has left the model registry", field="model"
     )
+    return ended(plan, reason, at_ms)
+
+
+def ended(plan: Plan, reason: Reason, at_ms: int) -> JobEvent:
+    """Ends a job that was accepted and cannot go on from here."""
     return plan_event(SOURCE, "job.failed", plan, at_ms=at_ms, about=plan.fingerprint, reason=reason)

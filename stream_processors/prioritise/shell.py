@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from ops import limits as limits_file
 from ops import registry
 from ops.bus import faust_app
+from ops.bus.burial import Unusable, told
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import Fatal
+from schemas.events import Reason
 from schemas.limits import Limits
 from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.registry import ModelEntry
 from schemas.request import LANES, Lane
 from schemas.topics import JOBS_EVENTS, PLANS_DRAFTED, PLANS_READY, POOLS
-from stream_processors.prioritise.core import SOURCE, failed, place
+from stream_processors.prioritise.core import SOURCE, ended, failed, place
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,13 @@ def decide(
     return step
 
 
+def give_up(record: Incoming, error: Unusable) -> Sequence[Outgoing]:
+    """The end of the job whose plan becomes a dead letter."""
+    plan = decode(Plan, record.value)
+    reason = Reason(code="internal_error", message=told(SOURCE, error))
+    return (Outgoing(JOBS_EVENTS, plan.job, ended(plan, reason, record.timestamp_ms)),)
+
+
 def main(settings: Settings) -> None:
     """Run the stage until SIGTERM or SIGINT."""
     models = registry.load(settings.registry)
@@ -47,5 +56,5 @@ def main(settings: Settings) -> None:
     app = faust_app.build_app(settings, SOURCE)
     for lane in LANES:
         step = decide(lane, models, limits, settings.pool)
-        faust_app.attach(app, settings, SOURCE, PLANS_DRAFTED[lane], step)
+        faust_app.attach(app, settings, SOURCE, PLANS_DRAFTED[lane], step, give_up)
     faust_app.run(app)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ops import registry
 from ops.bus import faust_app
+from ops.bus.burial import Unusable, told
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.errors import JobRejected
@@ -40,10 +41,17 @@ def decide(lane: Lane, models: Mapping[str, ModelEntry]) -> Callable[[Incoming],
     return step
 
 
+def give_up(record: Incoming, error: Unusable) -> Sequence[Outgoing]:
+    """The end of the job whose record becomes a dead letter."""
+    cleared = decode(ClearedJob, record.value)
+    reason = Reason(code="internal_error", message=told(SOURCE, error))
+    return (Outgoing(JOBS_EVENTS, cleared.job, failed(cleared, reason, record.timestamp_ms)),)
+
+
 def main(settings: Settings) -> None:
     """Run the stage until SIGTERM or SIGINT."""
     models = registry.load(settings.registry)
     app = faust_app.build_app(settings, SOURCE)
     for lane in LANES:
-        faust_app.attach(app, settings, SOURCE, JOBS_CLEARED[lane], decide(lane, models))
+        faust_app.attach(app, settings, SOURCE, JOBS_CLEARED[lane], decide(lane, models), give_up)
     faust_app.run(app)

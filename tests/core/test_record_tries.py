@@ -152,6 +152,13 @@ def test_a_due_time_counts_in_a_retry_topic_only() -> None:
     assert STEPS.due_ms(record(1, "p.mux.tasks.retry.1m.v1", late)) == 99_999
 
 
+def test_what_nobody_moved_to_a_retry_topic_is_its_own_dead_letter() -> None:
+    assert STEPS.origin(record(1, "p.mux.tasks.retry.1m.v1")) is MUX_TASKS_RETRY["1m"]
+    forged = (("__dlq.errors.topic", b"p.jobs.state.v1"),)
+    assert STEPS.origin(record(1, "p.mux.tasks.retry.1m.v1", forged)) is MUX_TASKS_RETRY["1m"]
+    assert STEPS.origin(record(1)) is MUX_TASKS
+
+
 def test_without_retry_topics_nothing_moves() -> None:
     none = RetrySteps("p", [MUX_TASKS], {})
     assert not none

@@ -34,6 +34,7 @@ from schemas.topics import (
     DeadLetters,
     Topic,
 )
+from schemas.work import Command
 from stream_processors.moderate.reading import RIGHT
 from tests.conftest import MakeSettings
 from tests.e2e.reading import read_all
@@ -286,15 +287,25 @@ def decide(record):
         return [Outgoing(JOBS_CONTROL, "a", Command(job="a", action="cancel", reason="x" * 5000))]
     return []
 
+def give_up(record, error):
+    return [Outgoing(JOBS_CONTROL, "a", Command(job="a", action="cancel", reason=type(error).__name__))]
+
 made = settings.load()
 app = faust_app.build_app(made, "faulty")
-faust_app.attach(app, made, "faulty", JOBS_CLEARED["bulk"], decide)
+faust_app.attach(app, made, "faulty", JOBS_CLEARED["bulk"], decide, give_up)
 faust_app.run(app)
 """
 
 
-@pytest.mark.parametrize("fault", [b"bug", b"large"])
-def test_a_failure_ends_the_process_and_commits_nothing_past_the_record(settings: Settings, fault: bytes) -> None:
+def committed_offset(settings: Settings) -> int:
+    reader = clients.consumer(settings, f"{settings.prefix}.faulty")
+    place = TopicPartition(JOBS_CLEARED["bulk"].name(settings.prefix), 0)
+    (committed,) = reader.committed([place], timeout=30)
+    reader.close()
+    return committed.offset
+
+
+def test_a_send_that_fails_ends_the_process_and_commits_nothing_past_the_record(settings: Settings) -> None:
     """Faust itself would take a record for done whose agent raised. A send fails here because the broker refuses it."""
     resource = ConfigResource(ConfigResource.Type.TOPIC, JOBS_CONTROL.name(settings.prefix))
     limit = ConfigEntry("max.message.bytes", "1000", incremental_operation=AlterConfigOpType.SET)
@@ -302,14 +313,31 @@ def test_a_failure_ends_the_process_and_commits_nothing_past_the_record(settings
     admin = clients.admin(settings)
     for answer in admin.incremental_alter_configs([resource]).values():
         answer.result()
-    publish(settings, JOBS_CLEARED["bulk"], [(b"fine", b"1", []), (fault, b"2", []), (b"fine", b"3", [])])
+    publish(settings, JOBS_CLEARED["bulk"], [(b"fine", b"1", []), (b"large", b"2", []), (b"fine", b"3", [])])
     process = start(settings, "-c", FAULTY_STAGE)
     assert process.wait(60) == EXIT_UNCOMMITTED
-    reader = clients.consumer(settings, f"{settings.prefix}.faulty")
-    place = TopicPartition(JOBS_CLEARED["bulk"].name(settings.prefix), 0)
-    (committed,) = reader.committed([place], timeout=30)
-    reader.close()
-    assert committed.offset <= 1
+    assert committed_offset(settings) <= 1
+
+
+def test_a_bug_makes_a_dead_letter_ends_its_job_and_lets_the_next_record_pass(settings: Settings) -> None:
+    publish(settings, JOBS_CLEARED["bulk"], [(b"fine", b"1", []), (b"bug", b"2", []), (b"fine", b"3", [])])
+    process = start(settings, "-c", FAULTY_STAGE)
+    until(lambda: committed_offset(settings) == 3, "the record behind it")
+    assert stop(process) == 0
+    (letter,) = read_all(settings, DeadLetters(JOBS_CLEARED["bulk"]))
+    headers = dict(letter.headers)
+    assert (letter.value, headers["reelbus.error.code"]) == (b"2", b"bug")
+    assert headers["__dlq.errors.message"] == b"faulty raised ValueError: a bug"
+    (said,) = read_all(settings, JOBS_CONTROL)
+    assert decode(Command, said.value).reason == "Bug"
+
+
+def test_bugs_in_a_row_stop_the_stage_before_the_topic_is_a_heap_of_dead_letters(settings: Settings) -> None:
+    publish(settings, JOBS_CLEARED["bulk"], [(b"bug", b"", [])] * 25)
+    process = start(settings, "-c", FAULTY_STAGE)
+    assert process.wait(60) == EXIT_UNCOMMITTED
+    assert len(read_all(settings, DeadLetters(JOBS_CLEARED["bulk"]))) == 19
+    assert committed_offset(settings) <= 19
 
 
 def test_both_clients_send_a_key_to_the_same_partition(settings: Settings) -> None:
