@@ -12,11 +12,13 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
+from ops.bus.damped_log import Damped
 from ops.bus.pulse import beat
 from ops.settings import Settings
 from schemas.errors import Fatal, Transient
 
 log = logging.getLogger(__name__)
+log.addFilter(Damped())
 
 TRANSACTION_TIMEOUT_MS = 15_000
 REACH_S = 10.0

@@ -23,6 +23,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from ops.bus import dead_letter, faust_drain, faust_security
 from ops.bus.burial import Burial, GiveUp
 from ops.bus.clients import group_id
+from ops.bus.damped_log import Damped
 from ops.bus.dead_letter_limit import DeadLetterLimit
 from ops.bus.process import EXIT_UNCOMMITTED as EXIT_UNCOMMITTED
 from ops.bus.process import stop_uncommitted
@@ -110,6 +111,8 @@ def run(app: StageApp) -> None:
     """
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for loud in ("aiokafka", "aiokafka.consumer.group_coordinator"):
+        logging.getLogger(loud).addFilter(Damped())
     options: dict[str, Any] = {"override_logging": False, "redirect_stdouts": False, "quiet": True}
     worker = faust_drain.DrainingWorker(app, loglevel="WARNING", **options)
     worker.spinner = None

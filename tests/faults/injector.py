@@ -54,7 +54,11 @@ class Injector:
             self._wait(began_s + fault.at_s, meanwhile)
             self.stack.say(f"{time.monotonic() - began_s:6.1f} s  {fault.kind} {fault.target} {fault.length_s or ''}")
             self.done.counts[fault.kind] += 1
+            fault_s = time.monotonic()
             getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
+            if fault.kind in ("broker", "wipe", "rolling"):
+                # What follows keeps its distance, however long a busy machine took to have the broker back.
+                began_s += max(0.0, time.monotonic() - fault_s - fault.length_s)
         while self._later:
             self._wait(self._later[0][0], meanwhile)
 

@@ -46,7 +46,7 @@ class Dose:
     wipes: int = 1
     rolling: int = 1
     device_kills: int = 2
-    spacing_s: float = 3.0
+    spacing_s: float = 5.0
     """Mean time between two kills."""
 
 
