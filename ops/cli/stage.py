@@ -47,12 +47,12 @@ def run(
     schema_registry.install(place.settings, sorted(touched))
     if place.settings.kafka.get("security.protocol", "plaintext").lower() != "plaintext":
         _check_grants(place.settings, entry)
-    with _watched(place.settings, stage):
+    with watched(place.settings, stage):
         stages.load(entry.entry)(place.settings)
 
 
 @contextmanager
-def _watched(settings: "Settings", stage: str) -> Iterator[None]:
+def watched(settings: "Settings", stage: str) -> Iterator[None]:
     """Watchdog and health endpoints while the stage runs. Raises SettingsError or Fatal for a wrong address."""
     import logging
 
