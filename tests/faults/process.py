@@ -2,7 +2,9 @@
 
 environment, all optional:
     CRASH_AT=stage.point:n   SIGKILL itself when the point is reached for the n-th time
-    FAULT_LOG=folder         deaths.jsonl gets a line for each such crash, steps.jsonl one for each step of a device
+    FAULT_LOG=folder         deaths.jsonl gets a line for each such crash, steps.jsonl one for each step of a device;
+                             armed.json, which may change at any time, says at which point of a stage one process,
+                             whoever is first, is to die next: {"mux": ["17", "video-put", 2]} (cell, point, time)
     CLOCK_STEP=file          holds the seconds that this process's wall clock is ahead; read twice a second
     SEEDED_BUG=name          one of tests/faults/bugs.py
 """
@@ -14,38 +16,63 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from ops import crash_points
 
 STEP = ("render", "step")
+LOOK_EVERY_S = 0.2
 
 
 class Ears:
     """Kills this process at its point; writes down what the report needs."""
 
     def __init__(self, crash_at: str, log: str) -> None:
+        self._folder = Path(log) if log else None
         place, _, nth = crash_at.partition(":")
         stage, _, point = place.partition(".")
-        self._crash, self._nth = (stage, point), int(nth or 1)
-        self._folder = log
+        self._always = {stage: ("", point, int(nth or 1))} if stage else {}
+        self._armed: dict[str, tuple[str, str, int]] = {}
+        self._read_s = -1.0
         self._heard: Counter[tuple[str, str]] = Counter()
+        """How often each cell's point was reached since this process knows of the cell."""
         self._lock = threading.Lock()
 
     def __call__(self, stage: str, point: str) -> None:
-        with self._lock:
-            self._heard[stage, point] += 1
-            dies = (stage, point) == self._crash and self._heard[stage, point] == self._nth
         if (stage, point) == STEP:
-            self._write("steps.jsonl", stage, point)
-        if dies:
-            self._write("deaths.jsonl", stage, point)
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._write("steps.jsonl", stage, point, "")
+        with self._lock:
+            self._look()
+            for armed in (self._always, self._armed):
+                name, at, nth = armed.get(stage, ("", "", 0))
+                if at == point:
+                    self._heard[name, at] += 1
+                    if self._heard[name, at] >= nth and self._claim(name):
+                        self._write("deaths.jsonl", stage, point, name)
+                        os.kill(os.getpid(), signal.SIGKILL)
 
-    def _write(self, name: str, stage: str, point: str) -> None:
-        if self._folder:
-            line = {"at_s": clock(), "pid": os.getpid(), "point": f"{stage}.{point}"}
-            with open(os.path.join(self._folder, name), "a") as file:
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        if self._folder is not None and now_s - self._read_s > LOOK_EVERY_S:
+            self._read_s = now_s
+            with suppress(OSError, ValueError):
+                self._armed = json.loads((self._folder / "armed.json").read_text())
+
+    def _claim(self, cell: str) -> bool:
+        """Whether this process is the one that dies for a cell: several of a stage may reach its point at once."""
+        if self._folder is None or not cell:
+            return True
+        try:
+            os.close(os.open(self._folder / f"claimed-{cell}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
+    def _write(self, name: str, stage: str, point: str, cell: str) -> None:
+        if self._folder is not None:
+            line = {"at_s": clock(), "pid": os.getpid(), "point": f"{stage}.{point}", "cell": cell}
+            with (self._folder / name).open("a") as file:
                 file.write(json.dumps(line) + "\n")
 
 

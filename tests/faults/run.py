@@ -80,7 +80,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Result:
         callers.start()
         injector = Injector(running)
         try:
-            injector.run(faults, time.monotonic())
+            injector.run(faults, time.monotonic(), running.advance_cells)
             asked += _settle(running, callers, plan, say)
         finally:
             callers.stop()
@@ -182,7 +182,7 @@ def _replay(
     running: Stack, before: Evidence, asked: list[Asked], webhooks: dict[str, list[str]], say: Say
 ) -> list[Violation]:
     """Set every group back to offset 0, let everything come again, and compare."""
-    running.cells.clear()
+    running.arm({})
     rewind(running.direct)
     running.start()
     _until_read(running, say)

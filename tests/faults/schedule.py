@@ -102,7 +102,8 @@ def cells(seed: int, rounds: int = 1, points: Mapping[str, Sequence[str]] = POIN
     """
     chance = random.Random(f"cells {seed}")
     made: dict[str, list[str]] = {}
-    for stage, names in points.items():
+    for stage in chance.sample(list(points), len(points)):
+        names = points[stage]
         made[stage] = []
         for number in range(rounds):
             order = chance.sample(list(names), len(names))

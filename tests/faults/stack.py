@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,6 +47,8 @@ guidance = 1.0
 chunk_cost_s = 0.1
 chunk_codec = "ffv1"
 """
+CELLS_AT_ONCE = 3
+"""Stages that die at crash points at the same time: with all of them nothing would ever get through."""
 STEPS_PER_CHUNK = 4
 STEP_TIMEOUT_S = 4.0
 Say = Callable[[str], None]
@@ -74,8 +74,10 @@ class Stack:
     small: Path | None = None
     """A small file system under the stages' scratch, or None where none can be mounted."""
     restarts: int = 0
-    _rounds: Counter[str] = field(default_factory=Counter)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    crash_at: dict[str, str] = field(default_factory=dict)
+    """Point at which every new process of a stage dies, whatever else is armed."""
+    _numbered: dict[str, list[str]] = field(default_factory=dict)
+    _armed: dict[str, tuple[str, str, int]] = field(default_factory=dict)
 
     # ---- processes -------------------------------------------------------------------------------------------------
 
@@ -136,8 +138,8 @@ class Stack:
         given = [f"PYTHONPATH={ROOT}", f"FAULT_LOG={self.folder}", f"CLOCK_STEP={self.clock_file}"]
         if self.small is not None:
             given.append(f"TMPDIR={self.small}")
-        if (cell := self.next_cell(stage)) is not None:
-            given.append(f"CRASH_AT={cell}")
+        if stage in self.crash_at:
+            given.append(f"CRASH_AT={self.crash_at[stage]}")
         if self.bug:
             given.append(f"SEEDED_BUG={self.bug}")
         return ["/usr/bin/env", *given, sys.executable, "-m", "tests.faults.process", stage]
@@ -145,29 +147,31 @@ class Stack:
     # ---- crash points ----------------------------------------------------------------------------------------------
 
     def arm(self, cells: dict[str, list[str]]) -> None:
-        """From now on every process that starts is to die at the next cell of its stage."""
-        self.cells = cells
-        self._rounds = Counter(cell.partition(":")[0] for stage in cells.values() for cell in stage)
+        """From now on processes die at these cells, a few stages at a time, one cell of a stage after another."""
+        self.cells = {stage: list(left) for stage, left in cells.items()}
+        self._numbered = {stage: [f"{stage}-{n}" for n in range(len(left))] for stage, left in cells.items()}
+        self.advance_cells()
 
-    def next_cell(self, stage: str) -> str | None:
-        """The cell that a stage's next process is to die at."""
-        with self._lock:
-            left = self.cells.get(stage, [])
-            died = [line["point"] for line in self.deaths()]
-            while left and died.count(left[0].partition(":")[0]) >= self._wanted(stage, left[0]):
-                left.pop(0)
-            return left[0] if left else None
-
-    def _wanted(self, stage: str, cell: str) -> int:
-        """Deaths at this cell's point after which this cell is done: those of earlier rounds count."""
-        point = cell.partition(":")[0]
-        later = [c for c in self.cells[stage][1:] if c.partition(":")[0] == point]
-        return self._rounds[point] - len(later)
+    def advance_cells(self) -> None:
+        """Look which cells were hit, and arm the next ones."""
+        hit = {str(line["cell"]) for line in self.deaths()}
+        for stage, names in self._numbered.items():
+            while names and names[0] in hit:
+                names.pop(0)
+                self.cells[stage].pop(0)
+        armed = {}
+        for stage in [stage for stage, left in self.cells.items() if left][:CELLS_AT_ONCE]:
+            point, _, nth = self.cells[stage][0].partition(".")[2].partition(":")
+            armed[stage] = (self._numbered[stage][0], point, int(nth))
+        if armed != self._armed:
+            self._armed = armed
+            new = self.folder / "armed.new"
+            new.write_text(json.dumps(armed))
+            new.replace(self.folder / "armed.json")
 
     def cells_left(self) -> dict[str, list[str]]:
         """Cells that have not been hit, by stage."""
-        for stage in self.cells:
-            self.next_cell(stage)
+        self.advance_cells()
         return {stage: list(left) for stage, left in self.cells.items() if left}
 
     def deaths(self) -> list[dict[str, object]]:
