@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,11 @@ def fingerprint(value: Any) -> str:
 def chunk_id(spec: Any) -> str:
     """Hex SHA-256 of a chunk spec: the chunk's name (principle 1)."""
     return hashlib.sha256(canonical_json(spec)).hexdigest()
+
+
+def is_chunk_id(text: str) -> bool:
+    """Whether `chunk_id` can have made this: only then it may become part of an object key."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 def seed_of(*parts: str) -> int:

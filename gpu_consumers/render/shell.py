@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from gpu_consumers.render import actions as act
 from gpu_consumers.render import process, protocol
 from gpu_consumers.render.announcing import Announcements
+from gpu_consumers.render.checking import check_task
 from gpu_consumers.render.core import Core, capacity_of
 from gpu_consumers.render.objects import ChunkObjects
 from gpu_consumers.render.process import DeviceProcess
@@ -112,6 +113,7 @@ class Worker:
     def _take(self, record: Incoming) -> None:
         try:
             task = decode(ChunkTask, record.value)
+            check_task(task)
         except InvalidMessage as exc:
             log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
             for action in self.core.invalid(record.partition, record.offset):

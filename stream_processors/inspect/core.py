@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.errors import Fatal, InvalidMessage
-from schemas.ids import chunk_object_key
+from schemas.ids import chunk_object_key, is_chunk_id
 from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 
 HASH_PATTERN = r"^[0-9a-f]{16}$"
@@ -117,6 +117,8 @@ def object_to_inspect(rendered: ChunkRendered) -> ObjectRef | None:
         raise InvalidMessage(f"object: missing; a {rendered.status} chunk must name its object")
     if rendered.frames < 1:
         raise InvalidMessage(f"frames: {rendered.frames}; a {rendered.status} chunk has at least 1")
+    if not is_chunk_id(rendered.chunk_id):
+        raise InvalidMessage(f"chunk_id: {rendered.chunk_id[:80]!r}; expected 64 hex digits")
     expected = chunk_object_key(rendered.job.partition("/")[0], rendered.chunk_id)
     if rendered.object.key != expected:
         # A broken object gets deleted: a forged record must not choose which.

@@ -146,6 +146,13 @@ def test_a_record_cannot_name_another_object(key: str) -> None:
         core.object_to_inspect(rendered(object=forged))
 
 
+@pytest.mark.parametrize("name", ["../../videos/x", "C" * 64, "c" * 63 + "`", ""])
+def test_a_chunk_whose_name_is_none_of_ours_is_refused_even_with_a_key_to_it(name: str) -> None:
+    forged = ObjectRef(key=chunk_object_key("default", name), sha256="0" * 64, size_bytes=10)
+    with pytest.raises(InvalidMessage, match="chunk_id"):
+        core.object_to_inspect(rendered(chunk_id=name, object=forged))
+
+
 def test_an_unusable_chunk_becomes_a_failed_one_that_still_counts_its_device_time() -> None:
     told = core.unusable(rendered(device_s=3.5), "chunk object is missing")
     assert told.verdict is None
