@@ -7,7 +7,7 @@ ARGS ?=
 
 S3 := command -v go >/dev/null || { echo "the fault harness needs go, to build its S3 server" >&2; exit 1; }; $(BIN)/python -m ops.storage.local_s3
 
-.PHONY: help setup demo test faults soak faults-selfcheck clients lint types bench model model-eval generated lock clean
+.PHONY: help setup demo test faults soak faults-selfcheck fuzz clients lint types bench model model-eval generated lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -37,6 +37,9 @@ soak: setup ## ten parts of 1,000 jobs and 100 kills, every other on three broke
 faults-selfcheck: setup ## the checker must catch every seeded bug
 	@$(S3)
 	@$(BIN)/python -m tests.faults selfcheck $(ARGS)
+
+fuzz: setup ## 100,000 mutated records on every topic that a stage reads, real stages, real broker (ARGS="--records 5000 --seed 7")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clients: setup ## run docs/examples in Java, Node, Go, kcat and Avro on the real pipeline (ARGS="--only go kcat" for some)
 	@if test -n "$$CI" && ! { command -v kcat && command -v jq; } >/dev/null; then \
