@@ -4,6 +4,7 @@ HOW: worker, or faust; with "deaf" the consumer is paused behind the loop's back
 """
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -23,6 +24,8 @@ from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_CONTROL, NOTIFY_LOG
 from schemas.work import Command
 
+log = logging.getLogger(__name__)
+
 LONG_S = 12.0
 
 
@@ -33,10 +36,12 @@ def hang_here() -> None:
 def handle(record: Incoming) -> Sequence[Outgoing]:
     """Hangs, or takes LONG_S with or without steps, or is done at once; writes one record."""
     order = decode(Command, record.value)
+    log.info("at a record")
     match order.reason:
         case "hang":
             hang_here()
         case "long":
+            log.info("at the long one")
             until_s = time.monotonic() + LONG_S
             while time.monotonic() < until_s:
                 time.sleep(0.1)
