@@ -39,7 +39,8 @@ def _folders(settings: Settings) -> Iterator[Path]:
     for parent in {SHARED_MEMORY, Path(tempfile.gettempdir())}:
         yield from parent.glob(mine)
         yield from parent.glob("reelbus-inspect-*")
-    yield from (Path(settings.data_dir) / "scratch").glob("*-*")
+    for stage in ("scratch", "intake"):
+        yield from (Path(settings.data_dir) / stage).glob("*")
 
 
 def _abandoned(folder: Path, now_s: float) -> bool:
