@@ -8,13 +8,14 @@ from schemas.events import EventType, State
 
 TERMINAL: frozenset[State] = frozenset(("completed", "rejected", "failed", "cancelled", "expired", "deleted"))
 
-_ENDS: dict[EventType, State] = {
+ENDS: dict[EventType, State] = {
     "job.published": "completed",
     "job.rejected": "rejected",
     "job.failed": "failed",
     "job.cancelled": "cancelled",
     "job.expired": "expired",
 }
+"""Events that end a job, and as what."""
 _LIVE: tuple[State | None, ...] = (None, "accepted", "planned", "queued", "rendering", "assembling")
 
 NEXT: dict[tuple[State | None, EventType], State] = {
@@ -26,7 +27,7 @@ NEXT: dict[tuple[State | None, EventType], State] = {
     **{(s, "job.assembling"): "assembling" for s in _LIVE[:5]},
     # ... except that assembly may find a chunk lost and have it rendered again.
     ("assembling", "job.started"): "rendering",
-    **{(s, event): end for s in _LIVE for event, end in _ENDS.items()},
+    **{(s, event): end for s in _LIVE for event, end in ENDS.items()},
 }
 # A cancel that names a job nobody has accepted changes nothing: it may be a typing mistake.
 del NEXT[(None, "job.cancelled")]

@@ -4,7 +4,7 @@ Crash-only: any error ends the process, and the next `init_transactions` fences 
 yet, so a transaction that timed out must never be followed by another from the same producer (reliability.md, 2).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -15,11 +15,20 @@ from ops.bus.sending import Outbox
 from ops.crash_points import reached
 from ops.settings import Settings
 from schemas.errors import Transient
-from schemas.records import Headers, Incoming, Outgoing
+from schemas.records import Headers, Outgoing
 
 LIMIT_S = 15.0
 """A transaction whose next step takes longer has failed, whatever the client says; it takes 10 ms as a rule."""
-Offsets = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An offset to commit. note: its metadata (tries.py)."""
+
+    topic: str
+    partition: int
+    offset: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +53,11 @@ class Transactions:
         self,
         records: Sequence[Outgoing],
         dead: Sequence[Dead],
-        offsets: Mapping[tuple[str, int], int],
+        offsets: Sequence[Commit],
         consumer: Consumer,
     ) -> None:
         """Write `records` and dead letters and move the group of `consumer` to `offsets`, atomically. Raises Transient
-        on any trouble: end the process then."""
+        on any trouble: end the process then. What cannot be encoded raises ValueError."""
         producer = self._outbox.producer
         reached(self._stage, "read")
         try:
@@ -61,7 +70,7 @@ class Transactions:
             # The first call may hang long past its time-out after the broker was away (librdkafka #5456).
             with PULSE.working("transaction", f"of {len(records)} records", LIMIT_S):
                 if offsets:
-                    places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+                    places = [TopicPartition(c.topic, c.partition, c.offset, c.note) for c in offsets]
                     producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), 10)
                     beat()
                 reached(self._stage, "offsets-sent")
@@ -69,10 +78,5 @@ class Transactions:
         except KafkaException as exc:
             raise Transient(f"transaction failed: {exc.args[0].str()}") from None
         reached(self._stage, "committed")
-        for (topic, partition), offset in offsets.items():
-            PULSE.done(topic, partition, offset)
-
-
-def after(records: Sequence[Incoming]) -> Offsets:
-    """Offsets to commit once these records, in reading order, are done with."""
-    return {(record.topic, record.partition): record.offset + 1 for record in records}
+        for done in offsets:
+            PULSE.done(done.topic, done.partition, done.offset)

@@ -44,6 +44,14 @@ class Notes:
         self._notes.pop(offset, None)
         if tries > 0:
             self._notes[offset] = tries, why[:MAX_WHY_CHARS]
+        self._bound()
+
+    def suspect(self, offset: int) -> None:
+        """A record up to this one may have ended the process; nobody knows which."""
+        self._notes.setdefault(offset, (0, ""))
+        self._bound()
+
+    def _bound(self) -> None:
         while len(self._notes) > MAX_NOTES:
             del self._notes[max(self._notes)]
 
@@ -53,7 +61,12 @@ class Notes:
 
     def text(self) -> str:
         """As metadata, at most 4096 bytes; empty when there is nothing to remember."""
-        return json.dumps({_MARK: self._notes}, separators=(",", ":")) if self._notes else ""
+        return self.text_from(0)
+
+    def text_from(self, offset: int) -> str:
+        """The same, of records from `offset` on."""
+        notes = {at: note for at, note in self._notes.items() if at >= offset}
+        return json.dumps({_MARK: notes}, separators=(",", ":")) if notes else ""
 
 
 def described(error: BaseException) -> str:

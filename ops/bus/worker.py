@@ -1,8 +1,7 @@
 """The loop of a stage whose work is long or has side effects: inspect, mux, notify, reply.
 
 The main thread polls Kafka and never waits for the work, which runs in one thread beside it; so `max.poll.interval.ms`
-never decides. Order of effects per record: a note that it is being tried, work, records produced and acknowledged,
-offset committed.
+never decides. Order of effects: a note that a record is tried, work, records acknowledged, offset committed.
 
 What becomes of a record that cannot be handled:
 - InvalidMessage: dead letter.
@@ -66,23 +65,29 @@ class _Loop:
 
     def run(self) -> None:
         PULSE.loop("poll loop")
-        with ThreadPoolExecutor(1, thread_name_prefix=self.stage) as threads:
-            while self.work is not None or not self.stop.is_set():
-                if self.work is not None:
-                    wait([self.work.done], BUSY_POLL_S)
-                self.lanes.poll(0 if self.work is not None else IDLE_POLL_S)
-                if self.work is not None and self.work.done.done():
-                    reached(self.stage, "handled")
-                    self._finish(self.work)
-                    self.work = None
-                elif self.work is not None and self.stop.is_set():
-                    self._drain(self.work)
-                if self.work is None and not self.stop.is_set():
-                    found = self.lanes.next(self.through, probing=bool(self.steps))
-                    if found is not None:
-                        reached(self.stage, "read")
-                        self._begin(found, threads)
-        self.lanes.consumer.close()
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix=self.stage) as threads:
+                while self.work is not None or not self.stop.is_set():
+                    self._turn(threads)
+        finally:
+            self.lanes.consumer.close()  # or the next owner waits for the end of our session
+
+    def _turn(self, threads: ThreadPoolExecutor) -> None:
+        if self.work is not None:
+            wait([self.work.done], BUSY_POLL_S)
+        self.lanes.poll(0 if self.work is not None else IDLE_POLL_S)
+        if self.work is not None and self.work.done.done():
+            reached(self.stage, "handled")
+            self._finish(self.work)
+            self.work = None
+        elif self.work is not None and self.stop.is_set():
+            self._drain(self.work)
+        if self.work is None and not self.stop.is_set() and (found := self._next()) is not None:
+            reached(self.stage, "read")
+            self._begin(found, threads)
+
+    def _next(self) -> Found | None:
+        return self.lanes.next(self.through, probing=bool(self.steps))
 
     def _drain(self, work: Work) -> None:
         """We are to stop, and a record is at work: wait for it, but not for ever."""
@@ -137,8 +142,7 @@ class _Loop:
             self._excuse(work, wait_for_it=True)
             raise
         except Exception as exc:
-            if work.probe:
-                # It tells nothing. What is wrong with it is seen when its turn comes.
+            if work.probe:  # it tells nothing; what is wrong with it is seen when its turn comes
                 self._excuse(work)
                 work.lane.probe += 1
                 return
@@ -181,8 +185,7 @@ class _Loop:
 
     def _move(self, record: Incoming, error: Transient) -> None:
         """Hand the record over to the next retry topic, or bury it after the last."""
-        step = self.steps.after(record)
-        if step is None:
+        if (step := self.steps.after(record)) is None:
             why = f"{self.stage} failed on every retry topic while other records got through: {error}"
             self._bury(record, Exhausted(why))
             return
@@ -198,6 +201,7 @@ class _Loop:
         tries, why = lane.notes.tries(record.offset), described(error)
         log.error("%s: try %d of %d of %s: %s", self.stage, tries, MAX_TRIES, place_of(record), why, exc_info=error)
         self.lanes.note(lane, record, tries, wait_for_it=True, why=why)
+        work.excused = True  # this try counts: giving the partition back must not take it back
         if tries < MAX_TRIES or not self.lanes.holds(lane, record):
             raise error
         self._bury(record, spent(why, self.stage))

@@ -310,6 +310,17 @@ class Scheduler:
         )
         return [Outgoing(DISPATCH_STATE, row_key(control.job), row), Outgoing(JOBS_EVENTS, control.job, event)]
 
+    def refuse(self, plan: Plan, reason: Reason, now_ms: int) -> list[Outgoing]:
+        """A plan that cannot be taken in: its job fails, unless an earlier plan of it was."""
+        if plan.job in self.jobs or plan.job in self.finished:
+            return []
+        return [self._event(plan, "job.failed", now_ms, reason=reason)]
+
+    def abandon(self, key: str, reason: Reason, now_ms: int) -> list[Outgoing]:
+        """A record of this job cannot be used: a live job fails, rather than wait for ever."""
+        job = self.jobs.get(key)
+        return [] if job is None else self._end(job, "job.failed", now_ms, reason)
+
     def _end(
         self,
         job: Job,

@@ -2,20 +2,23 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from ops.bus import clients, dead_letter, table
+from ops.bus import clients, table
+from ops.bus.burial import Unusable, told
+from ops.bus.fold import Fold
 from ops.bus.process import stop_event
 from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import read
-from ops.bus.transaction import Dead, Offsets, Transactions, after
+from ops.bus.transaction import Transactions
 from ops.crash_points import reached
 from ops.limits import load as load_limits
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.errors import Fatal, InvalidMessage
+from schemas.errors import Fatal
+from schemas.events import Reason
 from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES, Lane
@@ -26,7 +29,6 @@ from schemas.topics import (
     JOBS_CONTROL,
     PLANS_READY,
     WORKERS_STATE,
-    DeadLetters,
     Topic,
 )
 from schemas.work import ChunkInspected, Command, SchedulerRow, WorkerState
@@ -84,6 +86,7 @@ class Shell:
         self.consumer = clients.consumer(settings, clients.group_id(settings, "dispatch"))
         self.takers = self._takers()
         self.topics = {topic.name(settings.prefix): topic for topic in self.takers}
+        self.fold = Fold(settings, "dispatch", self.consumer, self.topics, self._end, passing=(WORKERS_STATE,))
         self.places = self._assign()
         self.paused: set[Lane] = set()
 
@@ -121,33 +124,37 @@ class Shell:
         resumed = [p for topic, ps in places.items() if topic is not WORKERS_STATE for p in ps]
         live = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in places[WORKERS_STATE]]
         self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live)
+        self.fold.assigned(resumed)
         PULSE.group = clients.group_id(self.settings, "dispatch")
         PULSE.assigned(resumed)
         return places
 
     def step(self) -> None:
         """One round: read a little, decide, write it all in one transaction."""
-        records = read(self.consumer, 100, POLL_S)
-        now_ms = time.time_ns() // 1_000_000
-        out: list[Outgoing] = []
-        dead: list[Dead] = []
-        for record in records:
-            try:
-                out += self.takers[self.topics[record.topic]](record, now_ms)
-            except InvalidMessage as exc:
-                log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
-                dead.append(self._dead_letter(record, exc, now_ms))
-        out += self.scheduler.tick(now_ms)
-        offsets: Offsets = after([r for r in records if self.topics[r.topic] is not WORKERS_STATE])
-        if out or dead or offsets:
-            self.transactions.commit(out, dead, offsets, self.consumer)
+        if self.fold.careful:
+            self._round([])  # what is due anyway: if that goes wrong, no record is to blame
+        self._round(read(self.consumer, 1 if self.fold.careful else 100, POLL_S))
         self._window()
 
-    def _dead_letter(self, record: Incoming, error: InvalidMessage, now_ms: int) -> Dead:
-        topic = DeadLetters(self.topics[record.topic]).name(self.settings.prefix)
-        group = clients.group_id(self.settings, "dispatch")
-        headers = dead_letter.headers(record, group, "dispatch", error, now_ms)
-        return Dead(topic, record.key, record.value, headers)
+    def _round(self, records: Sequence[Incoming]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        out, dead = self.fold.take(records, lambda r: self.takers[self.topics[r.topic]](r, now_ms))
+        with self.fold.after(records) as offsets:
+            out += self.scheduler.tick(now_ms)
+            if out or dead or offsets:
+                self.transactions.commit(out, dead, offsets, self.consumer)
+
+    def _end(self, record: Incoming, error: Unusable) -> list[Outgoing]:
+        """The end of the job whose record cannot be used."""
+        topic, now_ms = self.topics[record.topic], time.time_ns() // 1_000_000
+        reason = Reason(code="internal_error", message=told("dispatch", error))
+        if topic in PLANS_READY.values():
+            return self.scheduler.refuse(decode(Plan, record.value), reason, now_ms)
+        if topic is CHUNKS_INSPECTED:
+            return self.scheduler.abandon(decode(ChunkInspected, record.value).rendered.job, reason, now_ms)
+        if topic is JOBS_CONTROL:
+            return self.scheduler.abandon(decode(Command, record.value).job, reason, now_ms)
+        return []
 
     def _window(self) -> None:
         """Stop reading a lane whose window is full, go on when half of it is done."""
@@ -181,9 +188,13 @@ def main(settings: Settings) -> None:
         shell = Shell(settings)
         PULSE.role = "leading"
         PULSE.has("state")
-        while not stop.is_set():
-            beat()
-            leadership.poll(0)
-            shell.step()
+        try:
+            while not stop.is_set():
+                beat()
+                leadership.poll(0)
+                shell.step()
+        except Fatal:
+            leadership.resign()  # or the next one waits for the end of our session
+            raise
         shell.consumer.close()
     leadership.resign()

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from schemas.events import EventType, JobEvent, JobState, Progress, Timeline
-from schemas.lifecycle import TERMINAL, advance
+from schemas.events import EventType, JobEvent, JobState, Progress, Reason, Timeline
+from schemas.ids import event_id
+from schemas.lifecycle import ENDS, TERMINAL, advance
 from schemas.records import Outgoing
 from schemas.topics import JOBS_FINISHED, JOBS_STATE, USAGE_METERED
 from stream_processors.track.telling import asked_again, called_off, finished, reply, said, second_request, usage
@@ -43,6 +44,16 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
     if (told := reply(state, after, event)) is not None:
         out.append(said(told))
     return after, out
+
+
+def instead(event: JobEvent, message: str) -> JobEvent | None:
+    """What stands for an event that cannot be used: when it was to end its job, the job ends as failed, with `message`
+    as reason. None for all other events: what comes after them says enough."""
+    if event.type not in ENDS:
+        return None
+    reason = Reason(code="internal_error", message=message)
+    kept = replace(event, progress=None, prompts=None, frames=None, video=None)
+    return replace(kept, id=event_id("job.failed", event.job, "given up"), type="job.failed", reason=reason)
 
 
 def fold(state: JobState | None, event: JobEvent) -> JobState | None:
