@@ -216,8 +216,10 @@ class _Agent:
         said, letter = self.burial.bury(self.source, record, error)
         for out in said:
             await self._write(out, out.value())
+        # aiokafka writes no record without key and value; the letter of such a one has an empty key.
+        key = b"" if record.key is None and record.value is None else record.key
         try:
-            await self._send(letter.topic, record.key, record.value, letter.headers, None)
+            await self._send(letter.topic, key, record.value, letter.headers, None)
         except MessageSizeTooLargeError:
             short, headers = dead_letter.fitting(record, letter.headers, most_bytes=0)
             await self._send(letter.topic, short.key, short.value, headers, None)

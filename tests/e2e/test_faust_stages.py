@@ -224,15 +224,16 @@ def test_every_bad_record_is_answered_and_the_next_one_is_processed(settings: Se
 
 
 def test_records_that_break_the_contract_between_stages_are_dead_letters(settings: Settings) -> None:
-    broken = [(b"default/x", b"{}", []), (b"default/x", None, []), (None, b"\xff", [])]
+    broken = [(b"default/x", b"{}", []), (b"default/x", None, []), (None, b"\xff", []), (None, None, [])]
     publish(settings, JOBS_CLEARED["bulk"], broken)
     publish(settings, PLANS_DRAFTED["express"], broken)
     topics = (JOBS_CLEARED["bulk"], PLANS_DRAFTED["express"])
     with running(settings, "split", "prioritise"):
-        until(lambda: all(len(read_all(settings, DeadLetters(t))) == 3 for t in topics), "six dead letters")
+        until(lambda: all(len(read_all(settings, DeadLetters(t))) == 4 for t in topics), "eight dead letters")
     for topic, stage, kind in zip(topics, ("split", "prioritise"), ("ClearedJob", "Plan"), strict=True):
         letters = read_all(settings, DeadLetters(topic))
-        assert [(letter.key, letter.value) for letter in letters] == [(key, value) for key, value, _ in broken]
+        kept = [(key, value) for key, value, _ in broken[:-1]]
+        assert [(letter.key, letter.value) for letter in letters] == [*kept, (b"", None)]
         assert {dict(letter.headers)["reelbus.error.stage"] for letter in letters} == {stage.encode()}
         assert all(kind in dict(letter.headers)["__dlq.errors.message"].decode() for letter in letters)
 
