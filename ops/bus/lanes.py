@@ -47,12 +47,19 @@ class Lanes:
     """names:   full names of the topics to read
     due_ms:  moment from which a record may be handled, ms since the epoch
     leaving: called with the partitions that are about to be given away
+    probing: whether a record behind a head that fails may be tried before it
     """
 
     def __init__(
-        self, settings: Settings, stage: str, names: Sequence[str], due_ms: Due, leaving: Callable[[set[Place]], None]
+        self,
+        settings: Settings,
+        stage: str,
+        names: Sequence[str],
+        due_ms: Due,
+        leaving: Callable[[set[Place]], None],
+        probing: bool,
     ) -> None:
-        self._stage, self._due_ms, self._leaving = stage, due_ms, leaving
+        self._stage, self._due_ms, self._leaving, self._probing = stage, due_ms, leaving, probing
         self.by_place: dict[Place, Lane] = {}
         PULSE.joining(clients.group_id(settings, stage))
         self.consumer: Consumer = clients.consumer(settings, clients.group_id(settings, stage))
@@ -104,9 +111,9 @@ class Lanes:
                 PULSE.hold([TopicPartition(*place)], False)
                 lane.paused = False
 
-    def next(self, through: int, probing: bool) -> Found | None:
-        """The oldest record among the heads of partitions that may be tried now; when there is none and `probing`, one
-        behind a head that fails.
+    def next(self, through: int) -> Found | None:
+        """The oldest record among the heads of partitions that may be tried now; when there is none, one behind a head
+        that fails.
 
         through: records that the worker has got through so far
         """
@@ -120,7 +127,7 @@ class Lanes:
                     lane.not_before_s = now_s + min(wait_ms / 1000, 5.0)
                 else:
                     heads.append(Found(lane, head, False))
-            elif probing:
+            elif self._probing:
                 behind = lane.to_probe(through)
                 if behind is not None and self._due_ms(behind) <= now_ms:
                     probes.append(Found(lane, behind, True))

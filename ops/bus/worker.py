@@ -7,7 +7,7 @@ What becomes of a record that cannot be handled:
 - InvalidMessage: dead letter.
 - Transient: tried again in place. If others get through meanwhile it moves to the retry topics, one after the other,
   and becomes a dead letter after the last. If nobody gets through, it stays: an outage fails no job.
-- it kills the process, or raises what nobody foresaw: three tries in all, then dead letter (ops/bus/tries.py).
+- it kills the process, or raises what nobody foresaw: three tries, then dead letter (ops/bus/tries.py).
 """
 
 import logging
@@ -60,7 +60,7 @@ class _Loop:
         self.work: Work | None = None
         self.outbox = Outbox(clients.producer(settings), settings.prefix, stage)
         self.burial = Burial(settings, stage, self.group, give_up)
-        self.lanes = Lanes(settings, stage, list(steps.names), due_ms or steps.due_ms, self._leaving)
+        self.lanes = Lanes(settings, stage, list(steps.names), due_ms or steps.due_ms, self._leaving, bool(steps))
         self.stop = stop_event()
 
     def run(self) -> None:
@@ -82,12 +82,9 @@ class _Loop:
             self.work = None
         elif self.work is not None and self.stop.is_set():
             self._drain(self.work)
-        if self.work is None and not self.stop.is_set() and (found := self._next()) is not None:
+        if self.work is None and not self.stop.is_set() and (found := self.lanes.next(self.through)) is not None:
             reached(self.stage, "read")
             self._begin(found, threads)
-
-    def _next(self) -> Found | None:
-        return self.lanes.next(self.through, probing=bool(self.steps))
 
     def _drain(self, work: Work) -> None:
         """We are to stop, and a record is at work: wait for it, but not for ever."""
