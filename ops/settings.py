@@ -32,6 +32,9 @@ class Settings:
     """Endpoint of an S3-compatible server; empty for AWS."""
     video_retention_days: int = 0
     """How long published videos are promised to stay; results carry the moment. 0: until somebody deletes them."""
+    job_timeout_h: float = 72.0
+    """Hours after which a job that nothing is heard of any more ends as expired, with reason no_progress; waiting in
+    line is progress. 0: never."""
     chunk_retention_h: int = 48
     """Hours after which `reelbus gc` deletes a chunk that no live job names."""
     input_retention_h: int = 24

@@ -4,7 +4,7 @@ Two rules: an event that is not in the table for a state changes nothing, and no
 that what was completed may be deleted.
 """
 
-from schemas.events import EventType, State
+from schemas.events import EventType, Reason, State
 
 TERMINAL: frozenset[State] = frozenset(("completed", "rejected", "failed", "cancelled", "expired", "deleted"))
 
@@ -29,10 +29,24 @@ NEXT: dict[tuple[State | None, EventType], State] = {
     ("assembling", "job.started"): "rendering",
     **{(s, event): end for s in _LIVE for event, end in ENDS.items()},
 }
-# A cancel that names a job nobody has accepted changes nothing: it may be a typing mistake.
-del NEXT[(None, "job.cancelled")]
+# Of a job that nobody has accepted only a refusal at the door is an end, and a video, if there is one. moderate's
+# job.accepted is acknowledged by the broker before the record that everybody else works from is sent, and both have
+# the same key, so no later stage's event can overtake it. What names an unknown job is a typing mistake, or foreign:
+# it must not spend the id.
+for _end in ("job.cancelled", "job.expired", "job.failed"):
+    del NEXT[(None, _end)]
+
+_DEADLINE_PASSED = Reason(code="deadline_passed", message="the deadline passed before the video was rendered")
+_NO_PROGRESS = Reason(
+    code="no_progress", message="nothing came of the job for a very long time; a record of it may be lost"
+)
 
 
 def advance(state: State | None, event: EventType) -> State | None:
     """The state after an event, or None when the event changes nothing."""
     return NEXT.get((state, event))
+
+
+def expiry_reason(code: str) -> Reason:
+    """Why a job expires. code: deadline_passed or no_progress; anything else is taken for the former."""
+    return _NO_PROGRESS if code == _NO_PROGRESS.code else _DEADLINE_PASSED

@@ -25,12 +25,19 @@ def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = No
 
     Reads committed transactions only. Raises Transient when the broker stops answering.
     """
-    table: dict[str, bytes] = {}
-    for key, value in scan(settings, topic, partitions):
+    return {key: value for key, (value, _) in load_timed(settings, topic, partitions).items()}
+
+
+def load_timed(
+    settings: Settings, topic: Topic, partitions: Sequence[int] | None = None
+) -> dict[str, tuple[bytes, int]]:
+    """As `load`, each value with its record's timestamp, ms: when it was written."""
+    table: dict[str, tuple[bytes, int]] = {}
+    for key, value, written_ms in _records(settings, topic, partitions):
         if value is None:
             table.pop(key, None)
         else:
-            table[key] = value
+            table[key] = value, written_ms
     return table
 
 
@@ -38,6 +45,12 @@ def scan(
     settings: Settings, topic: Topic, partitions: Sequence[int] | None = None
 ) -> Iterator[tuple[str, bytes | None]]:
     """Keys and values as they lie there, None for a tombstone; for who does not want to keep them all. As `load`."""
+    return ((key, value) for key, value, _ in _records(settings, topic, partitions))
+
+
+def _records(
+    settings: Settings, topic: Topic, partitions: Sequence[int] | None
+) -> Iterator[tuple[str, bytes | None, int]]:
     name = topic.name(settings.prefix)
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
     try:
@@ -52,7 +65,7 @@ def scan(
                 if message.error() is not None:
                     continue
                 quiet_since_s = time.monotonic()
-                yield (message.key() or b"").decode(), message.value()
+                yield (message.key() or b"").decode(), message.value(), message.timestamp()[1]
             # The position also passes transaction markers and compacted offsets, which carry no message.
             left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
             if left and time.monotonic() - quiet_since_s > 60:

@@ -6,9 +6,11 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from schemas.chunks import chunk_ids, chunk_specs
+from schemas.errors import InvalidMessage
 from schemas.events import Progress
 from schemas.plan import ChunkSpec, Placement, Plan
-from schemas.work import ChunkProgress, FrameVerdict, SchedulerRow
+from schemas.topics import CHUNKS
+from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow
 
 
 @dataclass
@@ -46,6 +48,32 @@ class Job:
         chunks = list(self.row.chunks)
         chunks[index] = replace(chunks[index], **changes)
         self.row = replace(self.row, chunks=tuple(chunks))
+
+    def set_ready(self, rendered: ChunkRendered, verdict: FrameVerdict) -> None:
+        """A chunk is rendered and allowed."""
+        assert rendered.object is not None
+        spent_s = self.chunk(rendered.index).device_s
+        self.set_chunk(
+            rendered.index,
+            state="r",
+            sha256=rendered.object.sha256,
+            size_bytes=rendered.object.size_bytes,
+            device_s=spent_s + rendered.device_s,
+            reused=rendered.status == "reused" and spent_s == 0,
+            frames_checked=verdict.frames_checked,
+            score=verdict.score,
+        )
+        self.row = replace(self.row, moderator=verdict.provider)
+
+    def goes_in_circles(self, since_ms: int) -> bool:
+        """Has a chunk gone out more than once, with nothing having moved since then?
+
+        Waiting in line is no circle, however long: neither behind others, nor for a pool without a worker. A chunk that
+        is ready counts from when it was handed out.
+        """
+        chunks = self.row.chunks
+        moved_ms = max(self.row.at_ms, self.row.started_at_ms, *(c.at_ms for c in chunks if c.state == "r"))
+        return moved_ms < since_ms and any(c.state != "r" and c.attempt > 1 for c in chunks)
 
     def waiting(self) -> list[int]:
         """Chunks that may be rendered now, in order: waiting, and their predecessor is ready."""
@@ -110,3 +138,17 @@ def new_job(plan: Plan, now_ms: int) -> Job:
         chunks=tuple(ChunkProgress("w") for _ in plan.chunks),
     )
     return Job(plan, row)
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise InvalidMessage for what prioritise and split never write, and what would stop the scheduler for everybody
+    if it came."""
+    if plan.placement is None or plan.placement.pool not in CHUNKS:
+        raise InvalidMessage(f"placement: missing or for an unknown pool; known are {', '.join(CHUNKS)}")
+    if plan.placement.weight <= 0 or plan.placement.chunk_cost_s <= 0:
+        raise InvalidMessage("placement: weight and chunk_cost_s must be above 0")
+    if not plan.chunks:
+        raise InvalidMessage("chunks: empty")
+    for index, span in enumerate(plan.chunks):
+        if not 0 <= span.shot < len(plan.request.shots) or not -1 <= span.after < index:
+            raise InvalidMessage(f"chunks[{index}]: shot {span.shot} or predecessor {span.after} does not exist")

@@ -26,6 +26,7 @@ from schemas.topics import (
     CHUNKS_INSPECTED,
     DISPATCH_LEADER,
     DISPATCH_STATE,
+    HOUR_MS,
     JOBS_CONTROL,
     PLANS_READY,
     WORKERS_STATE,
@@ -80,7 +81,8 @@ class Leadership:
 class Shell:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.scheduler = Scheduler(load_limits(settings.limits).lane_weights())
+        weights = load_limits(settings.limits).lane_weights()
+        self.scheduler = Scheduler(weights, round(settings.job_timeout_h * HOUR_MS))
         self.transactions = Transactions(settings, "dispatch", "leader")
         self._restore()
         self.consumer = clients.consumer(settings, clients.group_id(settings, "dispatch"))

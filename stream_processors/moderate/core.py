@@ -69,7 +69,8 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
         _check_lane(request, lane)
         examine(request, record.timestamp_ms, rules)
     except JobRejected as refusal:
-        return _reject(record, _answerable(request, lane, refusal, rules), refusal, rules, key_id)
+        refused = _reject(record, _answerable(request, lane, refusal, rules), refusal, rules, key_id)
+        return Rejected(replace(refused.event, fingerprint=_mark(request)))
     mark, job = fingerprint(request), job_key(request.tenant, request.job_id)
     origin = origin_of(record.headers, value, key_id)
     event = job_event(
@@ -159,6 +160,15 @@ def _reject_unread(record: Incoming, lane: Lane, refusal: JobRejected, rules: Ru
         origin=origin_of(record.headers, value, key_id),
     )
     return Rejected(event)
+
+
+def _mark(request: JobRequest) -> str:
+    """The fingerprint of a refused request, so that track knows one that it has had. "" for what has none, as with a
+    number that is not one."""
+    try:
+        return fingerprint(request)
+    except ValueError:
+        return ""
 
 
 def _allowed(who: Identity, tenants: Tenants) -> str:

@@ -13,7 +13,16 @@ from schemas.ids import event_id
 from schemas.lifecycle import ENDS, TERMINAL, advance
 from schemas.records import Outgoing
 from schemas.topics import JOBS_FINISHED, JOBS_STATE, USAGE_METERED
-from stream_processors.track.telling import asked_again, called_off, finished, reply, said, second_request, usage
+from stream_processors.track.telling import (
+    asked_again,
+    called_off,
+    finished,
+    let_go,
+    reply,
+    said,
+    second_request,
+    usage,
+)
 
 REMEMBERED_IDS = 16
 _MOMENTS: dict[EventType, str] = {
@@ -37,13 +46,13 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
         return None, ()
     after = fold(state, event)
     if after is None:
-        return None, ()
+        return None, let_go(state, state, event) if state is not None else ()
     out = [Outgoing(JOBS_STATE, after.job, after, partition=partition)]
     if after.state in TERMINAL and event.type != "job.deleted":
         out += [Outgoing(JOBS_FINISHED, after.job, finished(after)), Outgoing(USAGE_METERED, after.job, usage(after))]
     if (told := reply(state, after, event)) is not None:
         out.append(said(told))
-    return after, out
+    return after, [*out, *let_go(state, after, event)]
 
 
 def instead(event: JobEvent, message: str) -> JobEvent | None:
@@ -74,6 +83,7 @@ def fold(state: JobState | None, event: JobEvent) -> JobState | None:
         state=after,
         sequence=before.sequence + 1,
         updated_at_ms=at_ms,
+        deadline_ms=event.deadline_ms if before.deadline_ms is None else before.deadline_ms,
         fingerprint=before.fingerprint or event.fingerprint,
         reason=event.reason,
         progress=_settled(event.progress or known) if ended else event.progress or known,

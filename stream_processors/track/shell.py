@@ -1,6 +1,7 @@
 """Runs the fold over jobs.events, as wide as its partitions."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, TopicPartition
@@ -18,8 +19,9 @@ from schemas.codec import decode
 from schemas.errors import Fatal
 from schemas.events import JobEvent, JobState
 from schemas.records import Incoming, Outgoing
-from schemas.topics import JOBS_EVENTS, JOBS_STATE
+from schemas.topics import HOUR_MS, JOBS_EVENTS, JOBS_STATE
 from stream_processors.track.core import instead, take
+from stream_processors.track.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Shell:
         self.settings = settings
         self.transactions = Transactions(settings, "track", settings.worker_id or "0")
         self.states: dict[int, dict[str, JobState]] = {}
+        self.sweepers: dict[int, Sweeper] = {}
         self.expelled = False
         self.group = clients.group_id(settings, "track")
         PULSE.joining(self.group)
@@ -41,8 +44,11 @@ class Shell:
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
-            rows = table.load(self.settings, JOBS_STATE, [place.partition])
-            self.states[place.partition] = {job: decode(JobState, raw) for job, raw in rows.items()}
+            rows = table.load_timed(self.settings, JOBS_STATE, [place.partition])
+            states = {job: decode(JobState, raw) for job, (raw, _) in rows.items()}
+            sweeper = Sweeper(round(self.settings.job_timeout_h * HOUR_MS))
+            sweeper.restore((states[job], written_ms) for job, (_, written_ms) in rows.items())
+            self.states[place.partition], self.sweepers[place.partition] = states, sweeper
             log.info("partition %d: %d jobs known", place.partition, len(rows))
         self.fold.assigned(partitions)
         PULSE.assigned(partitions)
@@ -51,6 +57,7 @@ class Shell:
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             self.states.pop(place.partition, None)
+            self.sweepers.pop(place.partition, None)
         self.fold.gone(partitions)
         PULSE.revoked(partitions)
 
@@ -60,24 +67,26 @@ class Shell:
         self.expelled = True
 
     def step(self) -> None:
-        """One round: read some events, fold them, write what changed in one transaction."""
+        """One round: read some events, fold them, write what changed and what is overdue in one transaction."""
         # A partition that was taken away while we read: its records belong to somebody else now.
         most = 1 if self.fold.careful else 200
         taken = [r for r in read(self.consumer, most, POLL_S) if r.partition in self.states]
         if self.expelled:
             # After that long an outage the producer's next transaction hangs, every time (librdkafka #5456).
             raise Fatal("expelled from the consumer group: the broker was away, or this process stood still")
-        if not taken:
-            return
         out, dead = self.fold.take(taken, lambda record: self._take(decode(JobEvent, record.value), record.partition))
         with self.fold.after(taken) as offsets:
-            self.transactions.commit(out, dead, offsets, self.consumer)
+            for sweeper in self.sweepers.values():
+                out += sweeper.sweep(time.time_ns() // 1_000_000)
+            if out or dead or offsets:
+                self.transactions.commit(out, dead, offsets, self.consumer)
 
     def _take(self, event: JobEvent, partition: int) -> Sequence[Outgoing]:
         states = self.states[partition]
         state, out = take(states.get(event.job), event, partition)
         if state is not None:
             states[event.job] = state
+            self.sweepers[partition].hear(state, time.time_ns() // 1_000_000)
         return out
 
     def _end(self, record: Incoming, error: Unusable) -> Sequence[Outgoing]:

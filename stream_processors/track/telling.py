@@ -48,6 +48,9 @@ def second_request(state: JobState, event: JobEvent) -> JobReply | None:
     if event.source != "moderate":
         return None
     if event.type == "job.rejected":
+        if _same(state, event):
+            # What was accepted and is refused now, for its deadline or a new policy: the job goes on all the same.
+            return _told(state, event, "accepted")
         return _told(state, event, "rejected", reason=event.reason)
     if event.type == "job.accepted" and event.fingerprint != state.fingerprint:
         job_id = state.job.partition("/")[2]
@@ -65,12 +68,34 @@ def asked_again(state: JobState, event: JobEvent) -> JobReply | None:
     if event.source != "moderate" or state.state not in TERMINAL:
         return None
     refused_again = event.type == "job.rejected" and event.id in state.seen
-    if not refused_again and not (event.type == "job.accepted" and event.fingerprint == state.fingerprint):
+    if not refused_again and not _same(state, event):
         return None
     if state.state == "deleted":
         return _told(state, event, "deleted", reason=state.reason)
     kind: ReplyType = "rejected" if state.state == "rejected" else "finished"
     return _told(state, event, kind, reason=state.reason, result=finished(state))
+
+
+def _same(state: JobState, event: JobEvent) -> bool:
+    """Is what moderate speaks of the request that made the job? A refusal of one that could not be read is of none."""
+    if event.type not in ("job.accepted", "job.rejected"):
+        return False
+    return event.fingerprint == state.fingerprint and (bool(event.fingerprint) or event.type == "job.accepted")
+
+
+def let_go(before: JobState | None, after: JobState, event: JobEvent) -> Sequence[Outgoing]:
+    """dispatch is told to drop a job that has ended and that it may still hold: what it says of such a job shows that
+    it does, and an end that another stage reports it does not hear. mux's own release follows a video."""
+    if after.state not in TERMINAL or event.type in ("job.published", "job.deleted"):
+        return ()
+    if event.source == "dispatch":
+        holds = event.type in ("job.queued", "job.started", "job.assembling") and event.id not in after.seen
+    else:
+        holds = before is not None and before.state in ("queued", "rendering", "assembling")
+    if not holds:
+        return ()
+    command = Command(job=after.job, action="release", reason=f"the job is {after.state}", requested_at_ms=event.at_ms)
+    return (Outgoing(JOBS_CONTROL, after.job, command),)
 
 
 def called_off(state: JobState, event: JobEvent) -> Sequence[Outgoing]:

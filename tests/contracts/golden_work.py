@@ -97,8 +97,8 @@ def control() -> Goldens:
             job=cancel.job, action="release", mux_attempt=1, requested_at_ms=T0 + 4_100
         ),
         "jobs.control/expire": Command(
-            job=cancel.job, action="expire", reason="the deadline passed before the video was rendered",
-            requested_at_ms=T0 + 9_000,
+            job=cancel.job, action="expire", requested_at_ms=T0 + 9_000,
+            reason="deadline_passed: the deadline passed before the video was rendered",
         ),
     }  # fmt: skip
 

@@ -10,9 +10,11 @@ from schemas.errors import InvalidMessage
 from schemas.events import JobEvent
 from schemas.plan import ChunkSpan, Placement, Plan
 from schemas.records import Outgoing
-from schemas.topics import DISPATCH_STATE
+from schemas.topics import DISPATCH_STATE, MUX_TASKS
 from schemas.work import ChunkTask, Command, MuxTask, SchedulerRow
-from stream_processors.dispatch.core import LOST_FIRST_MS, MAX_FAILURES, MAX_MUX_ATTEMPTS, Scheduler
+from stream_processors.dispatch.assembly import MAX_MUX_ATTEMPTS, MUX_SILENT_MS
+from stream_processors.dispatch.core import MAX_FAILURES, Scheduler
+from stream_processors.dispatch.handing import LOST_FIRST_MS
 from tests.core.plans import plan, result, worker
 
 WEIGHTS = {"express": 8.0, "standard": 3.0, "bulk": 1.0}
@@ -229,6 +231,121 @@ def test_a_job_whose_deadline_passes_expires(scheduler):
     assert "job.expired" in events(scheduler.tick(5_001))
 
 
+def expire(job, code="deadline_passed"):
+    return Command(job=job, action="expire", reason=f"{code}: late")
+
+
+def reasons(out):
+    told = [o.record for o in out if isinstance(o.record, JobEvent)]
+    return [(event.type, event.reason.code) for event in told if event.reason is not None]
+
+
+def test_a_job_that_is_here_expires_when_told_to_and_says_so_whenever_asked(scheduler):
+    job = plan(chunks=2)
+    scheduler.on_plan(job, 1)
+    (task,) = tasks(scheduler.tick(10))
+    told = [
+        scheduler.on_control(expire(job.job), 11),
+        scheduler.on_control(expire(job.job), 12),
+        scheduler.on_plan(job, 13),
+    ]
+    assert [reasons(out) for out in told] == [[("job.expired", "deadline_passed")]] * 3
+    assert len({o.record.id for out in told for o in out if isinstance(o.record, JobEvent)}) == 1
+    assert scheduler.on_inspected(result(task), 14) == [] == tasks(scheduler.tick(15))
+
+
+@pytest.mark.parametrize("code", ["deadline_passed", "no_progress"])
+def test_a_job_that_is_not_here_yet_ends_and_its_plan_is_told_the_same_after_a_restart(scheduler, code):
+    job = plan()
+    out = scheduler.on_control(expire(job.job, code), 1)
+    assert reasons(out) == [("job.expired", code)]
+    (row,) = [o.record for o in out if isinstance(o.record, SchedulerRow)]
+    successor = Scheduler(WEIGHTS)
+    successor.restore([], [decode(SchedulerRow, encode(row))])
+    assert reasons(successor.on_plan(job, 2)) == [("job.expired", code)]
+
+
+def test_a_cancel_that_overtakes_its_request_keeps_its_reason(scheduler):
+    job = plan()
+    scheduler.on_control(Command(job=job.job, action="cancel", reason="the order was withdrawn"), 1)
+    (told,) = [o.record for o in scheduler.on_plan(job, 2)]
+    assert (told.type, told.reason.message) == ("job.cancelled", "the order was withdrawn")
+
+
+def test_what_is_being_assembled_is_finished_however_late(scheduler):
+    job = plan(chunks=1, deadline_ms=5_000)
+    scheduler.on_plan(job, 1)
+    render_all(scheduler)
+    for code in ("deadline_passed", "no_progress"):
+        assert events(scheduler.on_control(expire(job.job, code), 6_000)) == ["job.progress"]
+    assert scheduler.on_control(Command(job=job.job, action="release", mux_attempt=1), 6_001)
+    assert scheduler.on_control(expire(job.job), 6_002) == []
+
+
+def test_a_job_that_waits_in_line_makes_progress_however_long_it_waits():
+    """Also when its pool's workers were taken away while one of its chunks was out."""
+    scheduler = Scheduler(WEIGHTS, timeout_ms=1_000_000)
+    scheduler.on_plan(plan("waits", chunks=1, pool="cuda"), 0)
+    scheduler.on_plan(plan("begun", chunks=1), 0)
+    scheduler.on_worker(worker(), 0)
+    assert tasks(scheduler.tick(0))
+    for ms in range(10_000, 9_000_000, 500_000):
+        assert "job.expired" not in events(scheduler.tick(ms))
+    assert events(scheduler.on_control(expire("default/waits", "no_progress"), 9_000_000)) == ["job.progress"]
+
+
+def test_a_job_whose_chunk_goes_out_again_and_again_and_never_comes_back_is_given_up():
+    scheduler = Scheduler(WEIGHTS, timeout_ms=1_000_000)
+    scheduler.on_plan(plan(chunks=1), 0)
+    ended = []
+    for ms in range(0, 2_000_000, 10_000):
+        scheduler.on_worker(worker(), ms)
+        ended += [(ms, code) for code in reasons(scheduler.tick(ms))]
+    (end,) = ended
+    assert end[1] == ("job.expired", "no_progress")
+    assert 1_000_000 < end[0] <= 1_020_000
+
+
+def test_a_mux_task_is_handed_out_again_when_the_muxer_has_passed_it_and_given_up_at_last(scheduler):
+    lost = plan("lost", chunks=1)
+    scheduler.on_plan(lost, 0)
+    render_all(scheduler)
+    out, ms = [], 0
+    for number in range(200):
+        ms += MUX_SILENT_MS // 2
+        scheduler.on_worker(worker(), ms)
+        other = plan(f"other-{number}", chunks=1, requested_at_ms=ms)
+        scheduler.on_plan(other, ms)
+        out += render_all(scheduler, now_ms=ms)
+        scheduler.on_control(Command(job=other.job, action="release", mux_attempt=1), ms)
+    attempts = [m.attempt for m in mux_tasks(out) if m.plan.job == lost.job]
+    assert attempts == list(range(2, MAX_MUX_ATTEMPTS + 1))
+    assert reasons(out) == [("job.failed", "assembly_lost")]
+
+
+def test_a_mux_task_that_waits_behind_others_is_not_handed_out_again_before_kafka_deletes_it(scheduler):
+    job = plan(chunks=1)
+    scheduler.on_plan(job, 0)
+    render_all(scheduler, now_ms=0)
+    kept_ms = MUX_TASKS.retention_ms
+    assert not mux_tasks([o for ms in range(0, kept_ms, MUX_SILENT_MS) for o in scheduler.tick(ms)])
+    assert [m.attempt for m in mux_tasks(scheduler.tick(kept_ms + 2_000))] == [2]
+    late = Command(job=job.job, action="release", mux_attempt=1)
+    assert scheduler.on_control(late, kept_ms + 3_000) == []
+
+
+@pytest.mark.parametrize("assembling", [False, True])
+def test_a_job_that_track_knows_to_be_over_is_dropped_without_a_word(scheduler, assembling):
+    job = plan(chunks=1)
+    scheduler.on_plan(job, 1)
+    if assembling:
+        render_all(scheduler)
+    out = scheduler.on_control(Command(job=job.job, action="release"), 20)
+    assert out
+    assert events(out) == []
+    assert scheduler.on_plan(job, 21) == [] == tasks(scheduler.tick(2_000))
+
+
 def test_positions_count_from_the_front_of_each_lane(scheduler):
     for n in range(4):
         scheduler.on_plan(plan(f"j{n}", chunks=1, requested_at_ms=n), 1)
@@ -322,7 +439,8 @@ class _World:
             key = f"default/j{(self.now_ms // 700) % self.jobs + 1}"
             attempt = self.mux.get(key, [0])[-1]
             action = "redo_chunk" if step == "redo" else step
-            control = Command(job=key, action=action, chunk=0, mux_attempt=attempt)
+            # A release without an attempt is track's, for a job that it knows to be over; the muxer's has one.
+            control = Command(job=key, action=action, chunk=0, mux_attempt=attempt or 99)
             self.write(scheduler.on_control(control, self.now_ms))
 
 

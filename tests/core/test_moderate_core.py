@@ -1,5 +1,6 @@
 """The judgement of request records: what is refused, with which words, and who is told."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -494,3 +495,25 @@ def test_a_wrong_limits_file_is_named(change: tuple[str, str], fault: str) -> No
     assert change[0] in LIMITS_TEXT
     with pytest.raises(Fatal, match=fault):
         limits_schema.parse(LIMITS_TEXT.replace(*change))
+
+
+def test_a_refused_request_that_could_be_read_carries_the_fingerprint_that_it_had_when_it_was_accepted():
+    good = request(deadline_ms=NOW_MS + 1)
+    raw = json.dumps(good).encode()
+    accepted = judge(record(raw), "standard", RULES)
+    late = judge(_later(raw), "standard", RULES)
+    assert isinstance(accepted, Cleared)
+    assert isinstance(late, Rejected)
+    assert late.event.fingerprint == accepted.event.fingerprint != ""
+
+
+def test_a_request_that_cannot_be_read_or_has_no_meaning_carries_none():
+    unread = judged(request(shots=[]))
+    strange = JobRequest(job_id="job-1", shots=(Shot(prompt="a ball", duration_s=1.0, source_strength=float("nan")),))
+    for verdict in (unread, judged(encode(strange, "avro"))):
+        assert isinstance(verdict, Rejected)
+        assert verdict.event.fingerprint == ""
+
+
+def _later(raw: bytes) -> Incoming:
+    return dataclasses.replace(record(raw), timestamp_ms=NOW_MS + 5)

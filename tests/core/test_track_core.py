@@ -124,7 +124,10 @@ def test_replaying_all_events_changes_nothing_once_a_job_is_finished(history):
     given_events = [event(kind, about=str(n)) for kind, n in history if kind != "job.deleted"]
     state, _ = run(*given_events, event("job.published", about="end"))
     for again in given_events:
-        assert take(state, replace(again), 0) == (None, ())
+        changed, out = take(state, replace(again), 0)
+        assert changed is None
+        # dispatch may hold what it speaks of as live, and is told to let go.
+        assert {(o.record.action, o.record.mux_attempt) for o in out} <= {("release", 0)}
 
 
 FILE = PublishedFile(uri="s3://b/v.mp4", key="v.mp4", sha256="0" * 64, size_bytes=1, content_type="video/mp4")
@@ -244,6 +247,47 @@ def test_a_second_request_that_comes_again_is_told_its_own_refusal_again(end, ki
     assert changed is None
     assert replies(again) == replies(told)[-1:]
     assert (replies(again)[0].type, replies(again)[0].result) == ("rejected", None)
+
+
+@pytest.mark.parametrize("end", ["job.published", "job.failed", "job.cancelled", "job.expired", "job.rejected"])
+def test_who_sends_an_accepted_request_again_after_its_deadline_is_told_how_the_job_stands(end):
+    """moderate refuses it then; that is no news of the job."""
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    late = Reason(code="deadline_passed", message="late")
+    again = event("job.rejected", about="2", source="moderate", fingerprint="f1", reason=late)
+    other = replace(again, fingerprint="f2")
+    state, _ = run(first, event("job.started"))
+    changed, out = take(state, again, 0)
+    assert changed is None
+    assert [(r.type, r.state, r.reason) for r in replies(out)] == [("accepted", "rendering", None)]
+    assert [r.type for r in replies(take(state, other, 0)[1])] == ["rejected"]
+    state, told = run(first, event(end, video=VIDEO, reason=Reason(code="x", message="x")))
+    assert [(r.id, r.result) for r in replies(take(state, again, 0)[1])] == [
+        (r.id, r.result) for r in replies(told) if r.result
+    ]
+
+
+def commands(out):
+    return [(o.record.action, o.record.mux_attempt) for o in out if isinstance(o.record, Command)]
+
+
+@pytest.mark.parametrize("kind", ["job.queued", "job.started", "job.assembling"])
+def test_dispatch_is_told_to_drop_what_it_takes_for_alive_and_has_ended(kind):
+    state, told = run(event("job.accepted", source="moderate"), event("job.failed", source="split"))
+    assert commands(told) == []
+    assert commands(take(state, event(kind, about="late"), 0)[1]) == [("release", 0)]
+
+
+@pytest.mark.parametrize(("source", "wanted"), [("dispatch", []), ("render", [("release", 0)])])
+def test_dispatch_hears_of_an_end_that_another_stage_reports(source, wanted):
+    _, told = run(event("job.accepted", source="moderate"), event("job.started"), event("job.failed", source=source))
+    assert commands(told) == wanted
+
+
+@pytest.mark.parametrize("end", ["job.failed", "job.cancelled", "job.expired"])
+def test_the_end_of_a_job_that_nobody_has_accepted_is_no_end(end):
+    """It must not spend the id."""
+    assert run(event(end, source="split")) == (None, [])
 
 
 def test_a_request_that_was_refused_at_the_door_is_told_so_again():

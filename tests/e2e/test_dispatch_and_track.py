@@ -167,3 +167,27 @@ def wait_state_named(settings: Settings, job: str, state: str) -> bool:
         if raw and decode(JobState, raw).state == state:
             return True
     return False
+
+
+def test_an_accepted_job_that_nobody_plans_ends_at_its_deadline_and_its_late_plan_is_not_rendered(settings):
+    """Its end survives that track is killed before and dispatch after it was asked for."""
+    rest = Rest(settings)
+    late = plan("late", chunks=1, lane="bulk", deadline_ms=time.time_ns() // 1_000_000 + 2_000)
+    accepted = plan_event("moderate", "job.accepted", late, at_ms=1, fingerprint=late.fingerprint)
+    dispatch = ("ops", "run", "dispatch")
+    with running(settings, "ops", "run", "track") as track:
+        rest.send(Outgoing(JOBS_EVENTS, late.job, accepted))
+        wait_state(settings, late.job)
+        track.kill()
+        track.wait()
+    with running(settings, "ops", "run", "track"):
+        with running(settings, *dispatch) as first:
+            (end,) = rest.play_until_finished(1)
+            first.kill()
+            first.wait()
+        with running(settings, *dispatch):
+            rest.send(Outgoing(PLANS_READY["bulk"], late.job, late), *plans(0, 1))
+            ends = rest.play_until_finished(2)
+    assert (end.job, end.state, end.reason.code) == (late.job, "expired", "deadline_passed")
+    assert Counter(f.job for f in ends) == {late.job: 1, "default/j0": 1}
+    assert late.job not in {job for job, _ in rest.tasks}
