@@ -101,7 +101,8 @@ def test_the_diagram_shows_only_steps_of_the_table() -> None:
 def _codes() -> Iterator[str]:
     """Every constant that the code gives to a reason: Reason(code=...), JobRejected(...), moderate's _refusal(...)."""
     place = {"JobRejected": 0, "_refusal": 2}
-    files = [*(PACKAGE_ROOT / "stream_processors").rglob("*.py"), PACKAGE_ROOT / "schemas" / "availability.py"]
+    shared = [PACKAGE_ROOT / "schemas" / name for name in ("availability.py", "lifecycle.py")]
+    files = [*(PACKAGE_ROOT / "stream_processors").rglob("*.py"), *shared]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
             given: list[ast.expr] = []
