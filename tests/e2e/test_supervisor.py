@@ -14,7 +14,7 @@ import pytest
 from ops.local import children
 from ops.local.restart import RestartPolicy
 from ops.local.supervisor import StageStatus, Supervisor
-from ops.settings import Settings, load
+from ops.settings import Settings, SettingsError, load
 
 WAIT_S = 30.0
 QUICK = RestartPolicy(first_s=0.05, most_s=0.2, healthy_s=60.0)
@@ -200,6 +200,21 @@ def test_kill_minus_nine_of_the_supervisor_leaves_no_process(tmp_path: Path) -> 
     process.kill()
     process.communicate()
     until(lambda: not any(map(alive, pids)), "all stages died with the supervisor")
+
+
+def test_each_process_has_a_port_for_its_health(tmp_path: Path) -> None:
+    show = (
+        "import os, pathlib, sys, threading\n"
+        "made = pathlib.Path(sys.argv[1], f'{sys.argv[2]}.{os.getpid()}.made')\n"
+        "made.write_text(os.environ['REELBUS_HEALTH_ADDRESS']); made.rename(made.with_suffix('.address'))\n"
+        "threading.Event().wait()"
+    )
+    settings = Settings(data_dir=str(tmp_path), health_address="[::1]:7000")
+    with Supervisor([("one", 1), ("two", 2)], settings, command=script(show, tmp_path)):
+        until(lambda: len(list(tmp_path.glob("*.address"))) == 3, "all have written theirs")
+    assert sorted(file.read_text() for file in tmp_path.glob("*.address")) == ["[::1]:7000", "[::1]:7001", "[::1]:7002"]
+    with pytest.raises(SettingsError, match="2 processes count ports up from 65535"):
+        Supervisor([("one", 2)], Settings(data_dir=str(tmp_path), health_address=":65535"))
 
 
 def test_an_interrupt_of_the_terminal_does_not_reach_the_stages(tmp_path: Path) -> None:
