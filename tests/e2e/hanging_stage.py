@@ -1,6 +1,7 @@
 """A watched stage for the watchdog's tests: `hanging_stage HOW`; what a record's reason says is what happens to it.
 
-HOW: worker, or faust; with "deaf" the consumer is paused behind the loop's back.
+HOW: worker, or faust; with "deaf" the consumer is paused behind the loop's back. Or the name of a real stage, whose
+loop hangs some turns after its start.
 """
 
 import asyncio
@@ -8,10 +9,11 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ops import settings as settings_module
+from ops import stages
 from ops.bus import faust_app, worker
 from ops.bus.lanes import Lanes
 from ops.bus.pulse import beat
@@ -79,7 +81,36 @@ def never_acknowledge() -> None:
     faust_app._Agent._send = wait  # type: ignore[method-assign]
 
 
+def hang_after(turns: int, turn: Callable[..., None]) -> Callable[..., None]:
+    left = iter(range(turns))
+
+    def one(*arguments: object) -> None:
+        if next(left, None) is None:
+            hang_here()
+        turn(*arguments)
+
+    return one
+
+
+def real(name: str, settings: Settings) -> None:
+    """A stage of the table, hanging in its loop."""
+    from gpu_consumers.render import shell as render
+    from stream_processors.dispatch import shell as dispatch
+    from stream_processors.track import shell as track
+
+    if name == "render":
+        render.Worker._round = hang_after(100, render.Worker._round)  # type: ignore[method-assign]
+    else:
+        loop: Any = {"dispatch": dispatch, "track": track}[name].Shell
+        loop.step = hang_after(20, loop.step)
+    with watched(settings, name):
+        stages.load(stages.STAGES[name].entry)(settings)
+
+
 def main(how: str, settings: Settings) -> None:
+    if how in stages.STAGES:
+        real(how, settings)
+        return
     with watched(settings, "odd"):
         if how == "faust":
             app = faust_app.build_app(settings, "odd")

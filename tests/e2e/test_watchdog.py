@@ -1,5 +1,6 @@
 """The watchdog and the health endpoints of real processes on the real broker: what is ended, what is spared."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -24,6 +25,7 @@ from schemas.records import Outgoing
 from schemas.topics import JOBS_CONTROL, NOTIFY_LOG
 from schemas.work import Command
 from tests.conftest import MakeSettings
+from tests.e2e.fake_model import REGISTRY
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
 
@@ -110,6 +112,30 @@ def test_a_hang_ends_the_process_with_a_status_of_its_own_and_the_record_comes_a
         [TopicPartition(JOBS_CONTROL.name(settings.prefix), 0)], timeout=30
     )
     assert committed[0].offset < 1
+
+
+@pytest.mark.parametrize("stage", ["dispatch", "track", "render"])
+def test_the_loops_of_the_other_stages_are_watched_too(make_settings: MakeSettings, tmp_path: Path, stage: str) -> None:
+    (tmp_path / "registry.toml").write_text(REGISTRY)
+    settings = make_settings(watchdog_s=LIMIT_S, registry=str(tmp_path / "registry.toml"))
+    with running(settings, STAGE, stage) as process:
+        children: set[int] = set()
+        while (status := process.poll()) is None:
+            children |= children_of(process.pid)
+            time.sleep(0.1)
+        assert status == EXIT_HUNG
+    log = log_of(settings, stage)
+    assert "loop has not got on for" in log
+    assert "in hang_here" in log
+    assert bool(children) == (stage == "render"), "render has a device process"
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of the device process")
+
+
+def children_of(pid: int) -> set[int]:
+    with contextlib.suppress(OSError):
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+        return {int(child) for task in tasks for child in task.read_text().split()}
+    return set()
 
 
 def test_long_work_that_gets_on_is_finished(settings: Settings) -> None:
