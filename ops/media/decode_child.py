@@ -6,7 +6,7 @@ Started by ops.media.decoding with the file as an open descriptor; answers a lin
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import msgspec
@@ -62,10 +62,10 @@ def first_picture(file: Opened) -> "av.VideoFrame":
     raise Unreadable("has no frame that can be decoded")
 
 
-def look(order: Order) -> tuple[Answer, bytes]:
+def look(stream: BinaryIO, order: Order) -> tuple[Answer, bytes]:
     """Answer and pixels for one file."""
     try:
-        with os.fdopen(order.fd, "rb") as stream, opened(stream, Allowed(CODECS, order.max_pixels)) as file:
+        with opened(stream, Allowed(CODECS, order.max_pixels)) as file:
             picture = first_picture(file)
             if picture.width * picture.height > order.max_pixels:
                 raise Unreadable(f"is {picture.width} x {picture.height}; at most {order.max_pixels} pixels are read")
@@ -96,7 +96,8 @@ def main() -> None:
     warm_up()
     peak_rss_bytes = lockdown.memory_meter()
     guards = lockdown.lock("decoding")
-    answer, pixels = look(order)
+    with os.fdopen(order.fd, "rb") as stream:
+        answer, pixels = look(stream, order)
     answer = msgspec.structs.replace(answer, guards=guards, peak_rss_bytes=peak_rss_bytes())
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n" + pixels)
     sys.stdout.buffer.flush()
