@@ -87,6 +87,11 @@ class Settings:
     http://apicurio:8080/apis/ccompat/v7. Empty: the file registry that is part of reelbus."""
     schema_registry_auth_file: str = ""
     """File with key=value lines for it: username and password, or token; ca_file, cert_file, key_file."""
+    input_buckets: str = ""
+    """S3 buckets that callers' files are taken from: bucket[/prefix], separated by commas; {tenant} in a prefix stands
+    for the tenant's name. Empty: https addresses only."""
+    input_allow_private: bool = False
+    """Allow callers' files on https hosts in private and loopback networks (tests, closed networks)."""
     webhook_secret_file: str = ""
     """File with the whsec_... secret that signs webhooks; without it webhooks are refused at the request."""
     webhook_allow_private: bool = False

@@ -1,4 +1,4 @@
-"""The pipeline as data: ten stages, what they read and write. The supervisor, the CLI and tests read this table."""
+"""The pipeline as data: eleven stages, what they read and write. The supervisor, the CLI and tests read this table."""
 
 import importlib
 from collections.abc import Callable
@@ -39,7 +39,14 @@ _STAGES = (
     Stage(
         "moderate", "stream_processors.moderate.shell:main", "faust",
         reads=(*topics.JOBS_REQUESTED.values(), topics.ORDERS_REQUESTED),
-        writes=(*topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS, topics.JOBS_CONTROL),
+        writes=(
+            *topics.INPUTS_REQUESTED.values(), *topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS, topics.JOBS_CONTROL,
+        ),
+    ),
+    Stage(
+        "intake", "stream_processors.intake.shell:main", "confluent-kafka",
+        reads=(*topics.INPUTS_REQUESTED.values(), *topics.INPUTS_RETRY.values()),
+        writes=(*topics.INPUTS_RETRY.values(), *topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS),
     ),
     Stage(
         "split", "stream_processors.split.shell:main", "faust",

@@ -18,7 +18,7 @@ NOT_YET: dict[type[Record], frozenset[str]] = {
     Shot: frozenset(
         (
             "model", "style", "guidance", "steps", "reference_images", "source_video", "source_strength",
-            "first_keyframe", "last_keyframe", "controls", "background", "trim",
+            "last_keyframe", "controls", "background", "trim",
         )
     ),
     Output: frozenset(("bitrate_kbps", "quality")),

@@ -5,7 +5,7 @@ Split writes only spans into the plan; dispatch, mux and tests derive the rest h
 
 from functools import lru_cache
 
-from schemas.ids import chunk_id, chunk_object_key, seed_of
+from schemas.ids import chunk_id, chunk_object_key, input_object_key, seed_of
 from schemas.plan import ChunkSpec, Plan
 from schemas.request import JobRequest
 
@@ -35,11 +35,18 @@ def shot_seeds(plan: Plan) -> tuple[int, ...]:
 
 
 def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
-    """Spec of every chunk, in plan order. A chunk's predecessor has a smaller index."""
+    """Spec of every chunk, in plan order. A chunk's predecessor has a smaller index.
+
+    The first chunk of a shot with an input starts from that, as a chained one does from its predecessor.
+    """
     specs: list[ChunkSpec] = []
+    inputs = {made.shot: made.chunk for made in plan.inputs}
     render, request, seeds = plan.render, plan.request, shot_seeds(plan)
     for index, span in enumerate(plan.chunks):
         shot = request.shots[span.shot]
+        given = (
+            _id(specs[span.after]) if span.after >= 0 else inputs.get(span.shot, "") if span.first_frame == 0 else ""
+        )
         specs.append(
             ChunkSpec(
                 tenant=request.tenant,
@@ -55,12 +62,21 @@ def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
                 fps=request.output.fps,
                 first_frame=span.first_frame,
                 frames=span.frames,
-                given_frames=render.given_frames if span.after >= 0 else 0,
-                given_chunk=_id(specs[span.after]) if span.after >= 0 else "",
+                given_frames=render.given_frames if given else 0,
+                given_chunk=given,
             )
         )
         assert span.after < index
     return tuple(specs)
+
+
+def given_object_key(spec: ChunkSpec) -> str:
+    """Object key of the frames that a chunk starts from: its predecessor's, or an input if it is the first of its shot.
+
+    Only for specs with given_frames.
+    """
+    of = input_object_key if spec.first_frame == 0 else chunk_object_key
+    return of(spec.tenant, spec.given_chunk)
 
 
 def _seed(shot_seed: int, first_frame: int) -> int:

@@ -88,6 +88,16 @@ def chunk_object_key(tenant: str, chunk: str) -> str:
     return f"chunks/{_sha256('tenant', tenant)[:16]}/{chunk}.mkv"
 
 
+def input_id(file_sha256: str, **how: object) -> str:
+    """Hex SHA-256 that names the frames made from a caller's file: of its bytes' hash and of how they were made."""
+    return _sha256("input", file_sha256, canonical_json(how).decode())
+
+
+def input_object_key(tenant: str, name: str) -> str:
+    """Object key of frames made from a caller's file. Its parts are hashes that we made, like those of a chunk."""
+    return f"inputs/{_sha256('tenant', tenant)[:16]}/{name}.mkv"
+
+
 def video_object_key(key: str, name: str) -> str:
     """Object key of a published file of a job, e.g. name="video.mp4"."""
     return f"videos/{job_uid(key)}/{name}"

@@ -70,10 +70,11 @@ def parse(text: str) -> Limits:
 def chunk_count(shot: Shot, frames: int, model: ModelEntry) -> int:
     """How many chunks a shot of `frames` frames becomes.
 
-    An independent chunk adds clip_frames; a chained one after the first spends given_frames on its start.
+    An independent chunk adds clip_frames; a chained one after the first, and one that starts from a picture, spends
+    given_frames on its start.
     """
-    if frames <= model.clip_frames:
+    first = model.clip_frames - (model.given_frames if shot.first_keyframe else 0)
+    if frames <= first:
         return 1
-    if shot.continuity == "independent":
-        return math.ceil(frames / model.clip_frames)
-    return 1 + math.ceil((frames - model.clip_frames) / (model.clip_frames - model.given_frames))
+    step = model.clip_frames - (0 if shot.continuity == "independent" else model.given_frames)
+    return 1 + math.ceil((frames - first) / step)

@@ -1,5 +1,6 @@
 """The model registry: what each model can do, as data. Pure; the file is read by `ops.registry`."""
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -36,6 +37,11 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Compatible chunks in one forward pass."""
     chunk_codec: Literal["ffv1", "h264"] = "h264"
     """ffv1: lossless (small pictures). h264: high quality (large ones)."""
+
+    def native_size(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """The native (width_px, height_px) whose aspect is nearest to the one asked for; of equals, the largest."""
+        aspect = math.log(width_px / height_px)
+        return min(self.sizes, key=lambda size: (abs(math.log(size[0] / size[1]) - aspect), -size[0] * size[1]))
 
 
 class _Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -66,6 +66,11 @@ _ASKED: dict[str, Any] = {"key": "job_id", "broker_time": True}
 
 JOBS_REQUESTED = _by_lane("jobs.requested", JobRequest, "Job requests as callers send them", **_ASKED)
 ORDERS_REQUESTED = Topic("orders.requested", JobOrder, "What callers want done with jobs they sent.", **_ASKED)
+INPUTS_REQUESTED = _by_lane("inputs.requested", ClearedJob, "Cleared jobs whose files are to be fetched")
+INPUTS_RETRY = {
+    delay: Topic(f"inputs.retry.{delay}", ClearedJob, f"Files to fetch again after {delay}.", partitions=1)
+    for delay in RETRY_DELAYS
+}
 JOBS_CLEARED = _by_lane("jobs.cleared", ClearedJob, "Requests that moderation let through")
 PLANS_DRAFTED = _by_lane("plans.drafted", Plan, "Jobs cut into chunks")
 PLANS_READY = _by_lane("plans.ready", Plan, "Plans with pool, weight and cost")
@@ -109,7 +114,8 @@ DISPATCH_LEADER = Topic(
 NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhook.", retention_ms=30 * DAY_MS)
 
 LIVE_TOPICS: tuple[Topic, ...] = (
-    *JOBS_REQUESTED.values(), ORDERS_REQUESTED, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
+    *JOBS_REQUESTED.values(), ORDERS_REQUESTED, *INPUTS_REQUESTED.values(), *INPUTS_RETRY.values(),
+    *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
     *CHUNKS.values(), CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,

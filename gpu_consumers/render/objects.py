@@ -2,12 +2,13 @@
 
 import logging
 
-from gpu_consumers.render import chunk_file
 from gpu_consumers.render.actions import Later, Outcome, Reuse, Unusable, Usable
 from gpu_consumers.render.scratch import Scratch, read_frames, write_frames
 from ops.crash_points import reached
+from ops.media import chunk_file
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, PutOutcome, Store
 from ops.storage.transfer import disk_errors
+from schemas.chunks import given_object_key
 from schemas.errors import Transient
 from schemas.ids import chunk_object_key
 from schemas.plan import ChunkSpec
@@ -72,7 +73,7 @@ class ChunkObjects:
             path.unlink(missing_ok=True)
 
     def _given(self, ticket: int, spec: ChunkSpec) -> Outcome:
-        key = chunk_object_key(spec.tenant, spec.given_chunk)
+        key = given_object_key(spec)
         path = self._scratch.path(f"{ticket}.given.mkv")
         try:
             self._store.fetch(key, path)

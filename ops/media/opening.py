@@ -104,7 +104,10 @@ def _checked(container: "av.container.InputContainer", codecs: frozenset[str], m
     if len(container.streams) > MAX_STREAMS:
         raise Unreadable(f"holds {len(container.streams)} streams; {MAX_STREAMS} are read at most")
     stream = container.streams.video[0]
-    context = stream.codec_context
+    # PyAV's stub does not say so: there is none for a codec that libav does not know.
+    context: av.VideoCodecContext | None = stream.codec_context
+    if context is None:
+        raise Unreadable("has a codec that is not known")
     if context.codec.name not in codecs:
         raise Unreadable(f"has codec {context.codec.name}; read are {', '.join(sorted(codecs))}")
     if not context.width * context.height:

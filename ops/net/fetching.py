@@ -14,7 +14,7 @@ from ops.sandbox.lockdown import Limits
 
 MAX_BYTES = 64 << 20
 TIMEOUT_S = 15.0
-_LIMITS = Limits(memory_bytes=256 << 20, cpu_s=5, wall_s=TIMEOUT_S + 5, output_bytes=4096, file_bytes=MAX_BYTES)
+LIMITS = Limits(memory_bytes=256 << 20, cpu_s=5, wall_s=TIMEOUT_S + 5, output_bytes=4096, file_bytes=MAX_BYTES)
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _BLOCK_BYTES = 1 << 20
 
@@ -49,10 +49,10 @@ def fetch(url: str, target: Path, *, allow_private: bool = False, operators: boo
     when another try may bring it.
     """
     with target.open("xb") as file:
-        order = Order(file.fileno(), _LIMITS, url, MAX_BYTES, TIMEOUT_S, allow_private, operators)
+        order = Order(file.fileno(), LIMITS, url, MAX_BYTES, TIMEOUT_S, allow_private, operators)
         environment = {name: os.environ[name] for name in _CERTIFICATES if name in os.environ}
         try:
-            said = ask("ops.net.fetch_child", order, _LIMITS, hand_over=[file.fileno()], environment=environment)
+            said = ask("ops.net.fetch_child", order, LIMITS, hand_over=[file.fileno()], environment=environment)
             answer = msgspec.json.decode(said.output, type=Answer)
         except ChildFailed as exc:
             raise NoAnswer(f"the fetching process {exc}") from None

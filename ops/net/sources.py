@@ -34,6 +34,9 @@ class Sources:
     allow_private: bool = False
 
 
+HTTPS_ONLY = Sources()
+
+
 @dataclass(frozen=True, slots=True)
 class S3Object:
     """An object in an allowed bucket."""

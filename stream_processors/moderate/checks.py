@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ops.net.addresses import Refused
+from ops.net.sources import HTTPS_ONLY, Sources, check_source
 from schemas.chunks import frames_of
 from schemas.errors import JobRejected
 from schemas.limits import JobLimits, chunk_count
@@ -22,11 +24,13 @@ class Offer:
     """What this installation can do.
 
     webhooks: a signing secret is configured
+    sources:  where callers' files may come from
     """
 
     models: Mapping[str, ModelEntry]
     limits: JobLimits
     webhooks: bool
+    sources: Sources = HTTPS_ONLY
 
 
 def check(request: JobRequest, now_ms: int, offer: Offer) -> None:
@@ -44,6 +48,7 @@ def check(request: JobRequest, now_ms: int, offer: Offer) -> None:
     if pixels > limits.max_pixels:
         size = f"{request.output.width_px} x {request.output.height_px} is {pixels} pixels"
         raise _limit("output", f"{size}; the limit is {limits.max_pixels}")
+    _check_pictures(request, model, offer.sources)
     _check_texts(request, limits)
     _check_metadata(request, limits)
     frames = tuple(frames_of(shot.duration_s, request.output.fps) for shot in request.shots)
@@ -147,6 +152,19 @@ def _check_transitions(request: JobRequest, frames: tuple[int, ...]) -> None:
                 what = f"{transition.duration_s:g} s is {overlap} frames"
                 left = f"shots[{shot}] has {frames[shot]} frames, {free[shot] + overlap} of them free for it"
                 raise _refusal(f"{place}.duration_s", f"{what}, but {left}; transitions may not overlap")
+
+
+def _check_pictures(request: JobRequest, model: ModelEntry, sources: Sources) -> None:
+    for index, shot in enumerate(request.shots):
+        if shot.first_keyframe is None:
+            continue
+        field = f"shots[{index}].first_keyframe"
+        if not model.given_frames:
+            raise _refusal(field, f"model {model.name} cannot start from a picture; leave it out or use another model")
+        try:
+            check_source(shot.first_keyframe.uri, request.tenant, sources)
+        except Refused as exc:
+            raise _refusal(f"{field}.uri", str(exc), "input_refused") from None
 
 
 def _check_webhook(request: JobRequest, available: bool) -> None:

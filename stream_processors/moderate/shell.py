@@ -7,11 +7,12 @@ from pathlib import Path
 from ops import limits, registry
 from ops import tenants as tenants_file
 from ops.bus import faust_app
+from ops.net.sources import Sources, parse_places
 from ops.settings import Settings
 from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES, Lane
-from schemas.topics import JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED
+from schemas.topics import INPUTS_REQUESTED, JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED
 from stream_processors.moderate import policy, tenant_keys
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge, order
@@ -35,6 +36,7 @@ def load_offer(settings: Settings) -> Offer:
         models=registry.load(settings.registry),
         limits=limits.load(settings.limits).jobs,
         webhooks=bool(settings.webhook_secret_file),
+        sources=Sources(parse_places(settings.input_buckets), settings.input_allow_private),
     )
 
 
@@ -55,7 +57,9 @@ def decide(lane: Lane, rules: Rules) -> Callable[[Incoming], Sequence[Outgoing]]
             reason = verdict.event.reason
             log.info("rejected %s: %s %s", verdict.event.job, reason and reason.code, reason and reason.field)
             return (event,)
-        return event, Outgoing(JOBS_CLEARED[lane], verdict.job.job, verdict.job)
+        files = any(shot.first_keyframe is not None for shot in verdict.job.request.shots)
+        onwards = INPUTS_REQUESTED[lane] if files else JOBS_CLEARED[lane]
+        return event, Outgoing(onwards, verdict.job.job, verdict.job)
 
     return step
 

@@ -1,7 +1,5 @@
 """From a job to its chunks. Pure."""
 
-import math
-
 from schemas.chunks import frames_of
 from schemas.errors import JobRejected
 from schemas.events import JobEvent, Progress, Reason
@@ -20,9 +18,11 @@ def split(cleared: ClearedJob, model: ModelEntry) -> Plan:
     """
     request = cleared.request
     spans: list[ChunkSpan] = []
+    pictured = {made.shot for made in cleared.inputs}
     for index, shot in enumerate(request.shots):
-        spans += _spans(index, shot, frames_of(shot.duration_s, request.output.fps), model, first=len(spans))
-    width_px, height_px = nearest_size(model.sizes, request.output.width_px, request.output.height_px)
+        frames = frames_of(shot.duration_s, request.output.fps)
+        spans += _spans(index, shot, frames, model, first=len(spans), pictured=index in pictured)
+    width_px, height_px = model.native_size(request.output.width_px, request.output.height_px)
     render = RenderSettings(
         model=model.name,
         model_revision=model.revision,
@@ -41,33 +41,42 @@ def split(cleared: ClearedJob, model: ModelEntry) -> Plan:
         render=render,
         chunks=tuple(spans),
         origin=cleared.origin,
+        inputs=cleared.inputs,
     )
 
 
-def _spans(index: int, shot: Shot, frames: int, model: ModelEntry, first: int) -> list[ChunkSpan]:
-    """Chunks of one shot; `first` is the position of its first chunk in the plan.
+def _spans(index: int, shot: Shot, frames: int, model: ModelEntry, *, first: int, pictured: bool) -> list[ChunkSpan]:
+    """Chunks of one shot; `first` is the position of its first chunk in the plan, `pictured` that it has an input.
 
-    The first chunk is a whole clip. An independent one after it is a whole clip too; a chained one begins with
-    given_frames frames of its predecessor, so it adds that many fewer. The last one adds what is left.
+    The first chunk is a whole clip, less given_frames if it starts from a picture. An independent one after it is a
+    whole clip; a chained one begins with given_frames frames of its predecessor, so it adds that many fewer. The last
+    one adds what is left.
     """
     chained = shot.continuity == "chained"
     step = model.clip_frames - model.given_frames if chained else model.clip_frames
-    if chained and frames > model.clip_frames and not 0 < model.given_frames < model.clip_frames:
+    if (
+        chained
+        and frames > model.clip_frames - (model.given_frames if pictured else 0)
+        and not 0 < model.given_frames < model.clip_frames
+    ):
         message = f"shots[{index}].continuity: model {model.name} cannot continue a clip"
         raise JobRejected("model_changed", message, f"shots[{index}].continuity")
-    spans = [ChunkSpan(index, 0, min(frames, model.clip_frames), -1)]
+    first_step = model.clip_frames
+    if shot.first_keyframe is not None and not pictured:
+        message = f"shots[{index}].first_keyframe: the picture was not fetched"
+        raise JobRejected("input_missing", message, f"shots[{index}].first_keyframe")
+    if pictured:
+        if not 0 < model.given_frames < model.clip_frames:
+            message = f"shots[{index}].first_keyframe: model {model.name} cannot start from a picture"
+            raise JobRejected("model_changed", message, f"shots[{index}].first_keyframe")
+        first_step -= model.given_frames
+    spans = [ChunkSpan(index, 0, min(frames, first_step), -1)]
     done = spans[0].frames
     while done < frames:
         added = min(step, frames - done)
         spans.append(ChunkSpan(index, done, added, first + len(spans) - 1 if chained else -1))
         done += added
     return spans
-
-
-def nearest_size(sizes: tuple[tuple[int, int], ...], width_px: int, height_px: int) -> tuple[int, int]:
-    """The native (width_px, height_px) whose aspect is nearest to the one asked for; of equals, the largest."""
-    aspect = math.log(width_px / height_px)
-    return min(sizes, key=lambda size: (abs(math.log(size[0] / size[1]) - aspect), -size[0] * size[1]))
 
 
 def planned(plan: Plan, at_ms: int) -> JobEvent:

@@ -18,6 +18,7 @@ from stream_processors.track.telling import (
     called_off,
     finished,
     let_go,
+    of_another_request,
     reply,
     said,
     second_request,
@@ -42,7 +43,7 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
     if state is not None and (told := asked_again(state, event) or second_request(state, event)) is not None:
         # The first request goes on, or has ended as it has. Who asks again is told again, with the same id.
         return None, [said(told), *called_off(state, event)]
-    if state is not None and event.id in state.seen:
+    if state is not None and (event.id in state.seen or of_another_request(state, event)):
         return None, ()
     after = fold(state, event)
     if after is None:

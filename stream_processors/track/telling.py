@@ -60,6 +60,11 @@ def second_request(state: JobState, event: JobEvent) -> JobReply | None:
     return None
 
 
+def of_another_request(state: JobState, event: JobEvent) -> bool:
+    """A bad file of another request under the id of this job; its sender was told of the conflict."""
+    return event.source == "intake" and event.fingerprint != state.fingerprint
+
+
 def asked_again(state: JobState, event: JobEvent) -> JobReply | None:
     """The end of a job, told again to who sends the same request again: nothing is made twice, nobody waits in vain.
 

@@ -62,6 +62,13 @@ def cleared(lane: Lane) -> tuple[JobEvent, ClearedJob]:
     return verdict.event, verdict.job
 
 
+def pictured(lane: Lane) -> ClearedJob:
+    """A job that names a picture."""
+    verdict = judged(lane, replace(requests.FROM_A_PICTURE, lane=lane))
+    assert isinstance(verdict, Cleared), verdict
+    return verdict.job
+
+
 def plan_of(lane: Lane) -> Plan:
     pool, weight = ("cuda", 2.0) if lane == "express" else ("cpu", 1.0)
     placement = Placement(pool=pool, weight=weight, chunk_cost_s=MODEL.chunk_cost_s)

@@ -59,6 +59,15 @@ BATCH_ROW = JobRequest(
     batch_id="catalogue-2026-11",
     metadata={"sku": "A-42"},
 )
+FROM_A_PICTURE = JobRequest(
+    job_id="from-a-picture",
+    shots=(
+        Shot(prompt="the cat walks away", duration_s=1.0, first_keyframe=_FILE),
+        Shot(prompt="a red ball moving right on a black background", duration_s=1.0),
+    ),
+    output=Output(width_px=256, height_px=256, fps=12),
+)
+"""A shot that begins with a picture of the caller's."""
 EVERY_FIELD = JobRequest(
     job_id="every-field",
     tenant="studio-a",
@@ -118,6 +127,7 @@ NAMES: dict[Lane, str] = {"express": "storyboard", "standard": "with-answer", "b
 REQUESTS = {
     "jobs.requested.standard/one-prompt": ONE_PROMPT,
     "jobs.requested.standard/every-field": EVERY_FIELD,
+    "jobs.requested.standard/from-a-picture": FROM_A_PICTURE,
     "jobs.requested.standard/own-recordings": OWN_RECORDINGS,
     "jobs.requested.standard/subtitle-file": SUBTITLE_FILE,
     **{f"jobs.requested.{lane}/{NAMES[lane]}": request for lane, request in MAIN.items()},

@@ -13,10 +13,13 @@ from msgspec.structs import replace
 
 from ops.settings import PACKAGE_ROOT
 from schemas import codec
+from schemas.plan import ClearedJob, ShotInput
 from schemas.request import LANES, Lane
-from schemas.topics import LIVE_TOPICS
+from schemas.topics import INPUTS_RETRY, LIVE_TOPICS
+from stream_processors.intake import core
+from stream_processors.split.core import split
 from tests.contracts import golden_requests as requests
-from tests.contracts.golden_jobs import cleared, plan_of
+from tests.contracts.golden_jobs import MODEL, T0, cleared, pictured, plan_of
 from tests.contracts.golden_told import deliveries, told
 from tests.contracts.golden_work import control, scheduler, work
 
@@ -30,6 +33,8 @@ def goldens() -> Goldens:
     made: Goldens = {**requests.REQUESTS, **requests.ORDERS}
     for lane in LANES:
         made |= _planned(lane)
+        made[f"inputs.requested.{lane}/from-a-picture"] = pictured(lane)
+    made |= _taken_in(pictured("standard"))
     plan = plan_of("standard")
     made |= work(plan) | control() | told(plan) | scheduler(plan) | deliveries(plan)
     return dict(sorted(made.items()))
@@ -43,6 +48,21 @@ def _planned(lane: Lane) -> Goldens:
         f"plans.drafted.{lane}/{name}": replace(plan, placement=None),
         f"plans.ready.{lane}/{name}": plan,
     }
+
+
+def _taken_in(job: ClearedJob) -> Goldens:
+    """A job whose picture was fetched, one whose host gives no answer, and one whose file is no picture."""
+    picture = next(core.wanted(job))
+    name = core.shape_for(job, {MODEL.name: MODEL}).name(picture.media.sha256 or "")
+    ready = core.with_inputs(job, (ShotInput(picture.shot, name),))
+    case = "from-a-picture"
+    made: Goldens = {f"inputs.retry.{delay}/{case}": job for delay in INPUTS_RETRY}
+    made[f"jobs.cleared.standard/{case}"] = ready
+    made[f"plans.drafted.standard/{case}"] = split(ready, MODEL)
+    made["jobs.events/rejected-file"] = core.refused(
+        job, core.wrong_file(picture, "is none of the kinds that are read"), T0 + 900
+    )
+    return made
 
 
 def text_of(record: msgspec.Struct) -> str:

@@ -49,7 +49,7 @@ def task(name: str, model: str = "m", given: int = 0, attempt: int = 1) -> Chunk
         width_px=64,
         height_px=64,
         fps=8,
-        first_frame=0,
+        first_frame=8 if given else 0,
         frames=8 - given,
         given_frames=given,
         given_chunk="before" if given else "",

@@ -16,7 +16,7 @@ from schemas.plan import ClearedJob, Placement
 from schemas.registry import ModelEntry
 from schemas.request import JobRequest, Output, Shot, Transition
 from schemas.work import MuxTask, ReadyChunk
-from stream_processors.split.core import nearest_size, planned, split
+from stream_processors.split.core import planned, split
 
 MODEL = ModelEntry(
     name="shapes",
@@ -151,7 +151,7 @@ def test_a_model_that_cannot_continue_a_clip() -> None:
 )  # fmt: skip
 def test_the_native_size_is_the_one_of_nearest_aspect(asked: tuple[int, int], native: tuple[int, int]) -> None:
     sizes = ((512, 512), (448, 768), (256, 256), (768, 448))
-    assert nearest_size(sizes, *asked) == native
+    assert replace(MODEL, sizes=sizes).native_size(*asked) == native
 
 
 @pytest.mark.parametrize("continuity", ["chained", "independent"])

@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from gpu_consumers.pipelines.fake import read_fake
-from gpu_consumers.render import chunk_file
 from ops.bus import clients
 from ops.bus.table import partition_count
+from ops.media import chunk_file
 from ops.settings import Settings
 from ops.storage.open import open_store
 from schemas.codec import decode, encode
@@ -100,7 +100,7 @@ def spec_of(number: int, *, model: str = "quick", given: str = "", frames: int =
         width_px=64,
         height_px=64,
         fps=8,
-        first_frame=0,
+        first_frame=9 if given else 0,
         frames=frames - 3 if given else frames,
         given_frames=3 if given else 0,
         given_chunk=given,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gpu_consumers.pipelines.fake import draw_fake
-from gpu_consumers.render import chunk_file
 from gpu_consumers.render.actions import Reuse, Unusable, Usable
 from gpu_consumers.render.objects import ChunkObjects
 from gpu_consumers.render.scratch import Scratch, read_frames, write_frames
+from ops.media import chunk_file
 from ops.storage.directory import DirectoryStore
 from schemas.ids import chunk_object_key
 from schemas.work import ChunkTask

@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from gpu_consumers.render import chunk_file
-from gpu_consumers.render.chunk_file import ChunkCodec, Frames, UnreadableChunk
+from ops.media import chunk_file
+from ops.media.chunk_file import ChunkCodec, Frames, UnreadableChunk
 
 
 def moving_picture(frames: int, height_px: int, width_px: int, seed: int = 7) -> Frames:
