@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
 from ops.net.addresses import Refused, Target, parse_url
@@ -50,6 +51,14 @@ class Notifier:
         except Refused as exc:
             return [_logged(finished, attempt, "refused", 0, str(exc), self._now_ms())]
         return self._follow_up(finished, attempt, status, headers, problem)
+
+    def give_up(self, record: Incoming, error: Unusable) -> Sequence[Outgoing]:
+        """A webhook that nobody will send any more is in the log as such."""
+        finished = decode(JobFinished, record.value)
+        if finished.webhook is None:
+            return []
+        attempt = core.check_headers(dict(record.headers))
+        return [_logged(finished, attempt, "given-up", 0, told("notify", error), self._now_ms())]
 
     def _try(self, signer: Signer, finished: JobFinished, target: Target) -> tuple[int, Mapping[str, str], str]:
         """Status (0: no answer), headers, and what went wrong in one sentence."""
@@ -116,10 +125,6 @@ def main(settings: Settings) -> None:
     """Run the stage until it is told to stop."""
     signer = load_signer(Path(settings.webhook_secret_file)) if settings.webhook_secret_file else None
     fetcher = Fetcher(allow_private=settings.webhook_allow_private)
-    run(
-        settings,
-        "notify",
-        [JOBS_FINISHED, *JOBS_FINISHED_RETRY.values()],
-        Notifier(signer, fetcher, wall_clock_ms),
-        due_ms=due_ms,
-    )
+    notifier = Notifier(signer, fetcher, wall_clock_ms)
+    topics = [JOBS_FINISHED, *JOBS_FINISHED_RETRY.values()]
+    run(settings, "notify", topics, notifier, due_ms=due_ms, give_up=notifier.give_up)

@@ -10,16 +10,18 @@ from ops.settings import Settings
 from ops.storage.directory import DirectoryStore
 from schemas.codec import encode
 from schemas.errors import Bug, Exhausted, Fatal, InvalidMessage, Poison
-from schemas.events import JobEvent
+from schemas.events import JobEvent, JobFinished
 from schemas.ids import chunk_object_key
 from schemas.plan import ClearedJob
 from schemas.records import Incoming, Outgoing
-from schemas.topics import CHUNKS_RENDERED, MUX_TASKS
+from schemas.request import Webhook
+from schemas.topics import CHUNKS_RENDERED, MUX_TASKS, NOTIFY_LOG
 from schemas.work import ChunkInspected, ChunkRendered, Command, MuxTask, ObjectRef, ReadyChunk
 from stream_processors.inspect.shell import Inspector
 from stream_processors.inspect.shell import proves as inspect_proves
 from stream_processors.mux.shell import Muxer
 from stream_processors.mux.shell import proves as mux_proves
+from stream_processors.notify.shell import Notifier
 from stream_processors.prioritise.shell import give_up as prioritise
 from stream_processors.split.shell import give_up as split
 from tests.core.plans import plan
@@ -92,6 +94,20 @@ def test_inspect_reports_the_chunk_as_failed_and_removes_an_object_that_does_har
     assert "inspect" in out.record.rendered.error
     assert (store.head(key) is None) == isinstance(error, Bug | Poison)
     assert not inspect_proves([out])
+
+
+def test_a_webhook_that_is_given_up_is_in_the_log() -> None:
+    notifier: Any = object.__new__(Notifier)
+    notifier._now_ms = lambda: 9
+    ended: dict[str, Any] = {
+        "id": "i", "job": JOB, "job_id": "a", "tenant": "default", "state": "failed", "lane": "bulk", "model": "shapes",
+        "requested_at_ms": 1, "finished_at_ms": 2, "sequence": 3,
+    }  # fmt: skip
+    silent, asked = JobFinished(**ended), JobFinished(**ended, webhook=Webhook(url="https://example.org/"))
+    assert notifier.give_up(incoming(encode(silent)), BUG) == []
+    (out,) = notifier.give_up(incoming(encode(asked)), BUG)
+    assert (out.topic, out.record.outcome, out.record.attempt) == (NOTIFY_LOG, "given-up", 1)
+    assert "secret" not in out.record.error
 
 
 def test_what_cannot_be_read_ends_nothing_and_a_bug_in_that_stops_nothing(bare_settings: Settings) -> None:

@@ -1,12 +1,13 @@
 """A stage on `ops.bus.worker` for its tests: what a record's reason says is what it does.
 
 Arguments: "fixed" has no bug any more, "retry" uses retry topics. While the file `outage` is in the data directory,
-nothing gets through.
+nothing gets through. A slow order waits for the file `go`.
 """
 
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,6 +44,10 @@ def handle(record: Incoming) -> Sequence[Outgoing]:
         raise KeyError("a bug")
     if order.reason == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if order.reason == "slow":
+        Path(ours.data_dir, f"begun-{os.getpid()}").touch()
+        while not Path(ours.data_dir, "go").exists():
+            time.sleep(0.05)
     return [_said(order, "delivered")]
 
 

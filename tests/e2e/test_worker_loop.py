@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from ops.bus import clients
 from ops.bus.sending import Outbox
+from ops.bus.tries import MAX_TRIES, Notes
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.events import WebhookDelivery
@@ -140,6 +142,31 @@ def test_a_record_that_kills_its_process_three_times_is_buried_and_the_next_one_
     assert {job: made["reelbus.error.code"] for job, made in letters(settings).items()} == {
         "b": "poison", "deadly": "poison",
     }  # fmt: skip
+
+
+def tries(settings: Settings) -> int:
+    """Tries of the record at offset 0 that did not end well, as the next owner of its partition would read them."""
+    reader = clients.consumer(settings, clients.group_id(settings, "odd"))
+    (place,) = reader.committed([TopicPartition(JOBS_CONTROL.name(settings.prefix), 0)], timeout=30)
+    reader.close()
+    return Notes(place.metadata).tries(0)
+
+
+def test_a_stop_that_turns_into_a_kill_is_no_try_of_the_record_at_work(settings):
+    send(settings, order("a", "slow"))
+    for _ in range(MAX_TRIES + 1):
+        with running(settings, STAGE) as process:
+            begun = Path(settings.data_dir, f"begun-{process.pid}")
+            until(begun.exists, "the work")
+            until(lambda: tries(settings) == 1, "the note of the try")
+            process.send_signal(signal.SIGTERM)
+            until(lambda: tries(settings) == 0, "the try to be taken back")
+            process.kill()
+            process.wait()
+    Path(settings.data_dir, "go").touch()
+    with running(settings, STAGE):
+        wait_deliveries(settings, 1)
+    assert outcomes(settings) == {"a": "delivered"}
 
 
 def test_a_bug_is_buried_at_its_third_try_and_the_next_one_handled(settings):
