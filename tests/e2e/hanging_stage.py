@@ -81,6 +81,18 @@ def never_acknowledge() -> None:
     faust_app._Agent._send = wait  # type: ignore[method-assign]
 
 
+def acknowledge_late() -> None:
+    """Acknowledgements that take their time: the agent waits for one while the event loop turns."""
+    send = faust_app._Agent._send
+
+    async def late(*arguments: Any) -> None:
+        log.info("at the long one")
+        await asyncio.sleep(LONG_S / 3)
+        await send(*arguments)
+
+    faust_app._Agent._send = late  # type: ignore[method-assign]
+
+
 def hang_after(turns: int, turn: Callable[..., None]) -> Callable[..., None]:
     left = iter(range(turns))
 
@@ -125,4 +137,6 @@ if __name__ == "__main__":
         deafen()
     if "unacknowledged" in sys.argv:
         never_acknowledge()
+    if "late" in sys.argv:
+        acknowledge_late()
     main(sys.argv[1], settings_module.load())

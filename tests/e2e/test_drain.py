@@ -91,13 +91,13 @@ def log_of(settings: Settings, name: str) -> str:
     return Path(settings.data_dir, f"{name}.log").read_text()
 
 
-@pytest.mark.parametrize("how", ["worker", "faust"])
-def test_the_record_at_work_is_finished_and_committed(make_settings: MakeSettings, how: str) -> None:
+@pytest.mark.parametrize("argv", [("worker",), ("faust",), ("faust", "late")], ids=["worker", "faust", "faust-waits"])
+def test_the_record_at_work_is_finished_and_committed(make_settings: MakeSettings, argv: tuple[str, ...]) -> None:
     settings = make_settings((JOBS_CONTROL, NOTIFY_LOG))
-    order(settings, "a", "long")
-    order(settings, "b", "long")
-    with running(settings, HANGING, how) as process:
-        until(lambda: "at the long one" in log_of(settings, how), "the record to be at work")
+    for job in ("a", "b"):
+        order(settings, job, "" if "late" in argv else "long")
+    with running(settings, HANGING, *argv) as process:
+        until(lambda: "at the long one" in log_of(settings, argv[-1]), "the record to be at work")
         assert terminate(process) == 0
     assert members(settings, "odd") == 0
     done = [decode(WebhookDelivery, record.value).job for record in read_all(settings, NOTIFY_LOG)]
