@@ -1,0 +1,71 @@
+"""Seeded bugs, one per class of fault that the simulation is there for. It must find each, or it proves nothing.
+
+Most live in the models, which ask `world.bugs`; those of the cores are patched in by `seeded`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from msgspec.structs import replace
+
+from stream_processors.dispatch import core as dispatch_core
+from stream_processors.mux import core as mux_core
+from tests.simulation import muxing
+
+BUGS: Mapping[str, str] = {
+    "commit before produce": "the worker loop commits an offset before its answers are acknowledged",
+    "auto commit": "a front stage's offset moves when a record is read",
+    "render commits what it reads": "a render worker commits a task when it comes",
+    "offsets beside the transaction": "dispatch commits its offsets outside its transaction",
+    "no If-None-Match": "the last writer of an object wins",
+    "no fencing": "a producer that has a successor may go on",
+    "mux reads uncommitted": "mux acts on tasks of transactions that were aborted",
+    "dispatch state not restored": "a new leader starts empty",
+    "track state not restored": "a new owner of a partition starts empty",
+    "track reads its table too early": "a new owner does not wait for the transactions of the one before",
+    "dedupe by offset": "track knows an ended job again by the offset of its event only",
+    "cancel wins against assembly": "a job whose video is being assembled is said to be cancelled",
+    "chunk index off by one": "mux takes the frames of the next chunk",
+    "a frame is lost between shots": "the timeline leaves out the last frame of a shot",
+    "faults are ignored": "mux assembles what it has, whatever is missing or rotten",
+    "no cap on attempts": "a chunk that cannot be rendered is tried for ever",
+    "webhook id per attempt": "each try of a webhook has an id of its own",
+}
+
+
+_cancel = dispatch_core.Scheduler._cancel
+
+
+def _cancel_late(self: dispatch_core.Scheduler, control: Any, job: Any, now_ms: int) -> Any:
+    if job is not None and job.row.phase == "assembling":
+        job.row = replace(job.row, phase="active")
+    return _cancel(self, control, job, now_ms)
+
+
+_timeline = mux_core.timeline
+
+
+def _short_timeline(plan: Any) -> Iterator[Any]:
+    shown = list(_timeline(plan))
+    return iter(shown[:-1])
+
+
+@contextmanager
+def seeded(bug: str) -> Iterator[frozenset[str]]:
+    """Switch a bug on; yields what the world is to be told."""
+    patches: tuple[Any, ...] = ()
+    if bug == "cancel wins against assembly":
+        patches = (mock.patch.object(dispatch_core.Scheduler, "_cancel", _cancel_late),)
+    elif bug == "a frame is lost between shots":
+        patches = (mock.patch.object(muxing, "timeline", _short_timeline),)
+    elif bug == "no cap on attempts":
+        patches = (mock.patch.object(dispatch_core, "MAX_FAILURES", 10**9),)
+    for patch in patches:
+        patch.start()
+    try:
+        yield frozenset((bug,))
+    finally:
+        for patch in patches:
+            patch.stop()
