@@ -1,5 +1,6 @@
 """reply's and notify's shells: copy replies to callers' topics, deliver webhooks. What to say is the cores'."""
 
+from schemas import retries
 from schemas.events import JobFinished, WebhookDelivery
 from schemas.records import Incoming, Outgoing
 from schemas.topics import JOBS_FINISHED_RETRY, NOTIFY_LOG
@@ -25,7 +26,7 @@ class Notifier:
 
     @staticmethod
     def due_ms(record: Incoming) -> int:
-        return core.due_at_ms(dict(record.headers))
+        return retries.due_at_ms(dict(record.headers))
 
     def handle(self, record: Incoming) -> Handling:
         finished: JobFinished = record.value
@@ -44,7 +45,7 @@ class Notifier:
             case core.GiveUp(_):
                 return [_logged(finished, attempt, "given-up", status, now_ms)]
             case core.Retry(delay, delay_ms):
-                again = core.retry_headers(attempt + 1, now_ms + delay_ms)
+                again = retries.retry_headers(attempt + 1, now_ms + delay_ms)
                 log = _logged(finished, attempt, "retry", status, now_ms)
                 return [log, Outgoing(JOBS_FINISHED_RETRY[delay], finished.job, finished, again)]
 
