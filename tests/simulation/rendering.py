@@ -11,16 +11,14 @@ from gpu_consumers.render import actions as act
 from gpu_consumers.render import protocol
 from gpu_consumers.render.announcing import Announcements
 from gpu_consumers.render.core import Core
-from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing
 from schemas.errors import Fatal, Transient
-from schemas.ids import chunk_object_key
 from schemas.records import Incoming, Outgoing
 from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE
-from schemas.work import ChunkTask, ObjectRef, WorkerState
+from schemas.work import ChunkTask, WorkerState
+from tests.simulation.chunk_objects import ChunkObjects
 from tests.simulation.device import Device, Scratch
 from tests.simulation.groups import Effects
 from tests.simulation.log import Fenced, Place
-from tests.simulation.media import ChunkFile
 from tests.simulation.process import IDLE, Process
 
 POOL = "cpu"
@@ -38,6 +36,7 @@ class Worker:
         self.process, self.world = process, process.world
         self.core = Core(self.world.models, POOL, process.worker_id, STEP_TIMEOUT_S)
         self.scratch: Scratch = {}
+        self.objects = ChunkObjects(self.world, self.scratch)
         self.events: deque[Event] = deque()
         self.jobs: list[Job] = []
         self.outbox: deque[tuple[Outgoing, int]] = deque()
@@ -202,61 +201,16 @@ class Worker:
             case protocol.Failed(batch, kind, error):
                 return core.device_refused(batch, error, now_s, final=kind == "invalid")
 
-    # ---- the store (gpu_consumers.render.objects) ------------------------------------------------------------------
-
     def _prepare(self, ticket: int, task: ChunkTask) -> Job:
-        try:
-            outcome = yield from self._prepared(ticket, task)
-        except Transient as exc:
-            outcome = act.Later(str(exc))
+        outcome = yield from self.objects.prepare(ticket, task)
         return lambda now_s: self.core.prepared(ticket, outcome, now_s)
 
-    def _prepared(self, ticket: int, task: ChunkTask) -> Generator[str, None, act.Outcome]:
-        store, spec = self.world.store, task.spec
-        key = chunk_object_key(spec.tenant, task.chunk_id)
-        yield "render.head"
-        if task.attempt <= 1:
-            if (info := store.head(key)) is not None:
-                return act.Reuse(_ref(info))
-        else:
-            try:
-                info, file = store.fetch(key)
-                if len(file.frames) == spec.frames:
-                    return act.Reuse(_ref(info))
-                raise ObjectCorrupt("frames")
-            except ObjectMissing:
-                pass
-            except ObjectCorrupt:
-                yield "render.delete"
-                store.delete(key)
-        if not spec.given_frames:
-            return act.Usable("")
-        yield "render.fetch given"
-        key = chunk_object_key(spec.tenant, spec.given_chunk)
-        try:
-            _, file = store.fetch(key)
-        except ObjectMissing:
-            return act.Unusable(f"given chunk missing: there is no object {key}")
-        except ObjectCorrupt as exc:
-            yield "render.delete given"
-            store.delete(key)
-            return act.Unusable(f"given chunk missing: object {key} was corrupt and is removed: {exc}")
-        self.scratch[f"{ticket}.given.rgb"] = file.frames[-spec.given_frames :]
-        return act.Usable(f"{ticket}.given.rgb")
-
     def _store(self, ticket: int, task: ChunkTask, frames: str) -> Job:
-        yield "render.put"
         try:
-            file = self.scratch[frames]
-            assert isinstance(file, ChunkFile)
-            _, info = self.world.put(chunk_object_key(task.spec.tenant, task.chunk_id), file)
+            ref = yield from self.objects.put(task, frames)
         except Transient:
             return lambda now_s: self.core.not_stored(ticket, now_s)
-        return lambda now_s: self.core.stored(ticket, _ref(info), now_s)
-
-
-def _ref(info: ObjectInfo) -> ObjectRef:
-    return ObjectRef(key=info.key, sha256=info.sha256, size_bytes=info.size_bytes)
+        return lambda now_s: self.core.stored(ticket, ref, now_s)
 
 
 def render(process: Process) -> Effects:

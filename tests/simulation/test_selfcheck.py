@@ -5,6 +5,7 @@ import pytest
 from tests.simulation.bugs import BUGS, seeded
 from tests.simulation.runner import machine, run
 
+pytestmark = pytest.mark.timeout(1_800)
 PROGRAMS_MAX = 2_000
 SEED = 1
 

@@ -11,6 +11,8 @@ import pytest
 from tests.simulation.bugs import seeded
 from tests.simulation.runner import machine, replay, run
 
+pytestmark = pytest.mark.timeout(1_800)
+"""A busy machine is no failure."""
 PROGRAMS = 500
 SEEDS = (101, 202, 303, 404)
 
