@@ -5,12 +5,28 @@ from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from ops.bus.clients import TRANSACTION_TIMEOUT_MS
 from ops.bus.tries import Notes
+from schemas.errors import Transient
 
 log = logging.getLogger(__name__)
 
 Place = tuple[str, int]
 TIMEOUT_S = 10.0
+STABLE_S = 2 * TRANSACTION_TIMEOUT_MS / 1000
+"""The broker ends a transaction that nobody ends after its time-out."""
+
+
+def await_stable(consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+    """Wait until no transaction of an earlier owner holds offsets of these partitions. Raises Transient.
+
+    An owner that froze after it had sent its offsets, and before its commit, is not fenced by a rebalance: it may still
+    commit, and what it wrote with them. Who reads its state before that has an old one.
+    """
+    try:
+        consumer.committed([TopicPartition(p.topic, p.partition) for p in partitions], timeout=STABLE_S)
+    except KafkaException as exc:
+        raise Transient(f"the offsets of an earlier owner stay undecided: {exc.args[0].str()}") from None
 
 
 class Offsets:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from ops.bus import clients
 from ops.bus.pulse import beat
@@ -23,7 +24,8 @@ def partition_count(consumer: Consumer, topic: str, timeout_s: float = 30.0) -> 
 def load(settings: Settings, topic: Topic, partitions: Sequence[int] | None = None) -> dict[str, bytes]:
     """The last value of every key (tombstoned keys are left out), up to the end at the time of the call.
 
-    Reads committed transactions only. Raises Transient when the broker stops answering.
+    Reads committed transactions only, and waits for those that are open: their rows may be the last. Raises Transient
+    when the broker stops answering.
     """
     return {key: value for key, (value, _) in load_timed(settings, topic, partitions).items()}
 
@@ -55,7 +57,7 @@ def _records(
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
     try:
         wanted = range(partition_count(reader, name)) if partitions is None else partitions
-        ends = {p: reader.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1] for p in wanted}
+        ends = _ends(settings, name, wanted)
         left = {p for p, end in ends.items() if end > 0}
         reader.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
         quiet_since_s = time.monotonic()
@@ -74,3 +76,14 @@ def _records(
         raise Transient(f"cannot read {name}: {exc.args[0].str()}") from None
     finally:
         reader.close()
+
+
+def _ends(settings: Settings, name: str, partitions: Sequence[int]) -> dict[int, int]:
+    """Where each partition ends, undecided transactions included. A reader of committed records would be told that it
+    ends before the first of those, and a state read up to there lacks what is committed a moment later."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    wanted = {TopicPartition(name, p): latest for p in partitions}
+    everything = IsolationLevel.READ_UNCOMMITTED
+    admin = clients.admin(settings)  # held until it has answered
+    asked = admin.list_offsets(wanted, isolation_level=everything, request_timeout=30)
+    return {place.partition: found.result().offset for place, found in asked.items()}

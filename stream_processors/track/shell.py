@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ops.bus import clients, table
 from ops.bus.burial import Unusable, told
 from ops.bus.fold import Fold
+from ops.bus.offsets import await_stable
 from ops.bus.process import stop_event
 from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import read
@@ -42,7 +43,9 @@ class Shell:
         self.fold = Fold(settings, "track", self.consumer, {name: JOBS_EVENTS}, self._end)
         self.consumer.subscribe([name], on_assign=self._assigned, on_revoke=self._gone, on_lost=self._lost)
 
-    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            await_stable(consumer, partitions)  # before the states are read: the owner before us may still be writing
         for place in partitions:
             rows = table.load_timed(self.settings, JOBS_STATE, [place.partition])
             states = {job: decode(JobState, raw) for job, (raw, _) in rows.items()}
