@@ -28,6 +28,7 @@ from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.reading import RIGHT
+from stream_processors.moderate.shell import decide
 
 NOW_MS = 1_800_000_000_000
 LIMITS_TEXT = Path(Settings().limits).read_text()
@@ -251,6 +252,40 @@ def test_webhooks_need_a_secret() -> None:
     assert (code, field) == ("webhook_unavailable", "webhook")
     assert "webhook_secret_file" in message
     assert isinstance(judged(request(), rules=silent), Cleared)
+
+
+PICTURE = {"uri": "https://media.example.com/cat.png"}
+
+
+def test_a_picture_goes_by_way_of_intake() -> None:
+    step = decide("standard", RULES)
+    for body, topic in ((shot(first_keyframe=PICTURE), "inputs.requested.standard"), (shot(), "jobs.cleared.standard")):
+        value = json.dumps(body).encode()
+        out = step(Incoming("reelbus.jobs.requested.standard.v1", 0, 0, b"job-1", value, (), NOW_MS))
+        assert [each.topic.entity for each in out] == ["jobs.events", topic]
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("https://10.0.0.1/cat.png", "is private"),
+        ("https://[::ffff:169.254.169.254]/", "not global unicast"),
+        ("https://me:secretword@media.example.com/", "user name or password"),
+        ("s3://bucket/cat.png", "input_buckets"),
+    ],
+)
+def test_a_pictures_address_is_judged_at_the_door(uri: str, words: str) -> None:
+    code, field, message = refused(shot(first_keyframe={"uri": uri}))
+    assert (code, field) == ("input_refused", "shots[0].first_keyframe.uri")
+    assert words in message
+    assert "secretword" not in message
+
+
+def test_a_model_that_cannot_continue_takes_no_picture() -> None:
+    body = shot(first_keyframe=PICTURE) | {"model": "text-only", "output": {"fps": 16}}
+    code, field, message = refused(body)
+    assert (code, field) == ("invalid_request", "shots[0].first_keyframe")
+    assert "text-only" in message
 
 
 def test_an_answer_carries_what_can_be_answered() -> None:

@@ -85,6 +85,17 @@ def test_a_second_request_that_is_refused_does_not_harm_the_first():
     assert state.state == "accepted"
 
 
+def test_a_bad_file_ends_the_request_that_named_it_and_no_other():
+    accepted = event("job.accepted", source="moderate", fingerprint="one")
+    other, own = (event("job.rejected", source="intake", about=f, fingerprint=f) for f in ("two", "one"))
+    state, told = run(accepted, other)
+    assert state.state == "accepted"
+    assert not [o for o in told if isinstance(o.record, JobFinished)]
+    state, told = run(accepted, other, own)
+    assert state.state == "rejected"
+    assert len([o for o in told if isinstance(o.record, JobFinished)]) == 1
+
+
 def test_refused_frames_do_reject_an_accepted_job():
     state, _ = run(event("job.accepted"), event("job.rejected", reason=Reason(code="frames_refused", message="no")))
     assert state.state == "rejected"
