@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops.local.kafka import LocalKafka
+from tests.fuzz.records import JOB_EVERY
 from tests.fuzz.run import STALL_BAR_S, fuzz, settings_in
 
 
@@ -15,6 +16,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make fuzz ARGS=", description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--job-every", type=int, default=JOB_EVERY, help="records between two good jobs; 0: none")
     parser.add_argument("--out", type=Path, help="also write the object to this file")
     options = parser.parse_args(argv)
 
@@ -24,7 +26,7 @@ def main(argv: list[str]) -> int:
     say(f"seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="reelbus-fuzz-") as name, LocalKafka(Path(name), "auto") as broker:
         settings = settings_in(Path(name), broker.bootstrap_servers, "fuzz")
-        report = fuzz(settings, options.seed, options.records, say)
+        report = fuzz(settings, options.seed, options.records, say, options.job_every)
     holds = report.sound and report.worst_stall_s <= STALL_BAR_S
     said = json.dumps({**asdict(report), "holds": holds})
     if options.out is not None:

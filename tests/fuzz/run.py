@@ -140,8 +140,8 @@ def pipeline(settings: Settings) -> Iterator[Supervisor]:
         yield supervisor
 
 
-def fuzz(settings: Settings, seed: int, count: int, say: Any = lambda text: None) -> Report:
-    """One run. The pipeline is started and stopped in it."""
+def fuzz(settings: Settings, seed: int, count: int, say: Any = lambda text: None, job_every: int = JOB_EVERY) -> Report:
+    """One run. The pipeline is started and stopped in it. job_every: good jobs between the records; 0: none."""
     began_s = time.monotonic()
     report = Report(seed=seed, records=count, topics=len(topics()))
     sent = list(records(seed, count))
@@ -150,7 +150,7 @@ def fuzz(settings: Settings, seed: int, count: int, say: Any = lambda text: None
         lags = Lags(settings)
         try:
             since_s = time.time()
-            jobs = _send(settings, sent, lags, report, say)
+            jobs = _send(settings, sent, lags, report, say, job_every)
             _drain(lags, report, say)
             report.jobs_unfinished = _unfinished(settings, jobs)
             report.jobs = len(jobs)
@@ -164,7 +164,7 @@ def fuzz(settings: Settings, seed: int, count: int, say: Any = lambda text: None
     return report
 
 
-def _send(settings: Settings, sent: Sequence[Sent], lags: Lags, report: Report, say: Any) -> list[str]:
+def _send(settings: Settings, sent: Sequence[Sent], lags: Lags, report: Report, say: Any, job_every: int) -> list[str]:
     """Stage by stage up to AHEAD, so that a slow one does not hold up the others. Returns the good jobs."""
     producer = clients.producer(settings)
     queues: dict[str, list[Sent]] = defaultdict(list)
@@ -180,8 +180,8 @@ def _send(settings: Settings, sent: Sequence[Sent], lags: Lags, report: Report, 
                 _produce(settings, producer, queue.pop(), lags)
                 done += 1
                 news_s = time.monotonic()
-                if done % JOB_EVERY == 0:
-                    jobs.append(_submit(settings, producer, done // JOB_EVERY, lags))
+                if job_every and done % job_every == 0:
+                    jobs.append(_submit(settings, producer, done // job_every, lags))
             producer.flush(60)
         report.not_sent = len(sent) - done
         if done - told >= 5000:
