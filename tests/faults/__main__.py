@@ -79,13 +79,15 @@ def main() -> int:
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     parser.add_argument("--report", type=Path, help="also write the JSON to this file")
+    parser.add_argument("--at-once", type=int, default=1, help="selfcheck: runs side by side")
+    parser.add_argument("--only", nargs="*", default=(), help="selfcheck: these mistakes, or clean-SCENARIO")
     given = parser.parse_args()
     # "Connection refused" is what a client says for as long as the broker is down.
     logging.getLogger("ops.bus.clients").setLevel(logging.CRITICAL)
     if given.what == "selfcheck":
         from tests.faults import selfcheck
 
-        return selfcheck.main(given.seed, given.report)
+        return selfcheck.main(given.seed, given.report, say, given.only, given.at_once)
     if given.what == "soak":
         return 0 if soak(given.seed, given.parts, given.jobs or PART_JOBS, given.keep, given.report) else 1
     dose, jobs, rounds = (CI, 500, 1) if given.what == "run" else (QUICK, 60, 0)

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ops.garbage import owner
 from schemas.chunks import chunk_ids, chunk_keys, frames_of, overlap_frames
 from schemas.events import JobFinished
 from schemas.ids import video_object_key
@@ -168,7 +169,7 @@ def _offsets(seen: Evidence) -> Iterator[Violation]:
 
 
 def _objects(seen: Evidence) -> Iterator[Violation]:
-    known = {key for plan in seen.plans.values() for key in chunk_keys(plan)}
+    known = {owner.KEY} | {key for plan in seen.plans.values() for key in chunk_keys(plan)}
     for job in seen.plans:
         known |= {video_object_key(job, name) for name in FILES}
     for key in seen.objects:

@@ -1,13 +1,14 @@
 """What can be seen from outside: committed records, objects, pixels of the videos. Nothing of the stages' insides."""
 
 import hashlib
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 
 from gpu_consumers.pipelines.fake import read_fake
 from ops.bus import clients
@@ -36,6 +37,9 @@ Frame = tuple[str, int]
 """First 8 hex digits of the chunk's name and position in the shot, as the pixels say."""
 UNREADABLE: Frame = ("", -1)
 """A blend of two frames, or damage."""
+Place = tuple[str, int]
+"""Topic and partition."""
+READ_S = 60.0
 NOT_COMMITTED = frozenset(("workers.state", "dispatch.state", "dispatch.leader", "jobs.state"))
 """Topics that stages read without a group's offset."""
 
@@ -163,42 +167,57 @@ def groups(settings: Settings) -> dict[str, list[str]]:
 
 
 def lags(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
-    """Uncommitted records per group and partition, and offsets committed past the end. Zeros are left out."""
+    """Uncommitted records per group and partition, and offsets committed past the end. Zeros are left out.
+
+    Where nothing but transaction markers and aborted records follow, nothing is left: no consumer ever sees those.
+    """
     admin = clients.admin(settings)
-    reader = clients.consumer(settings, f"{settings.prefix}.lag-reader")
-    behind, past = {}, {}
+    reader = clients.consumer(settings, f"{settings.prefix}.lag-reader", fetch_wait_max_ms=10)
+    open_: list[tuple[str, Place, int]] = []
+    ends: dict[Place, int] = {}
+    past = {}
     try:
         known = reader.list_topics(timeout=30).topics
         for group, names in groups(settings).items():
             places = [TopicPartition(n, p) for n in names for p in known[n].partitions]
             asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
-            for place in asked[group].result().topic_partitions:
-                low, high = reader.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=30)
-                committed = max(place.offset, low)
-                name = f"{group} {place.topic}[{place.partition}]"
-                if committed < high and not _only_markers(settings, place, committed):
-                    behind[name] = high - committed
-                if committed > high:
-                    past[name] = committed - high
+            for found in asked[group].result().topic_partitions:
+                place = found.topic, found.partition
+                low, ends[place] = reader.get_watermark_offsets(TopicPartition(*place), timeout=30)
+                committed = max(found.offset, low)
+                if committed < ends[place]:
+                    open_.append((group, place, committed))
+                if committed > ends[place]:
+                    past[f"{group} {found.topic}[{found.partition}]"] = committed - ends[place]
+        last = _last_records(reader, [(place, committed) for _, place, committed in open_], ends)
     finally:
         reader.close()
-    return behind, past
+    left = [(group, place, committed) for group, place, committed in open_ if last.get(place, -1) >= committed]
+    return {f"{group} {topic}[{n}]": ends[topic, n] - committed for group, (topic, n), committed in left}, past
 
 
-def _only_markers(settings: Settings, place: TopicPartition, start: int) -> bool:
-    """Whether nothing but transaction markers and aborted records follow: no consumer ever sees those."""
-    reader = clients.consumer(settings, f"{settings.prefix}.lag-reader", fetch_wait_max_ms=10)
-    try:
-        reader.assign([TopicPartition(place.topic, place.partition, start)])
-        end = reader.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=30)[1]
-        while True:
-            message = reader.poll(1.0)
-            if message is not None and message.error() is None:
-                return False
-            (at,) = reader.position([TopicPartition(place.topic, place.partition)])
-            if message is None and at.offset < 0:
-                continue
-            if at.offset >= end:
-                return True
-    finally:
-        reader.close()
+def _last_records(reader: Consumer, asked: Sequence[tuple[Place, int]], ends: dict[Place, int]) -> dict[Place, int]:
+    """By partition, the offset of a record that stands at or behind all offsets asked for; else of the last one that
+    stands behind some of them."""
+    first: dict[Place, int] = {}
+    latest: dict[Place, int] = {}
+    for place, offset in asked:
+        first[place] = min(offset, first.get(place, offset))
+        latest[place] = max(offset, latest.get(place, offset))
+    reader.assign([TopicPartition(*place, offset) for place, offset in first.items()])
+    left, last = set(first), dict[Place, int]()
+    give_up_s = time.monotonic() + READ_S
+    while left and time.monotonic() < give_up_s:
+        for message in reader.consume(500, 0.05):
+            place = message.topic() or "", message.partition() or 0
+            if message.error() is None:
+                last[place] = message.offset() or 0
+                if last[place] >= latest[place]:
+                    left.discard(place)
+        left -= {
+            (p.topic, p.partition)
+            for p in reader.position(list(reader.assignment()))
+            if p.offset >= ends[p.topic, p.partition]
+        }
+    # A broker that does not answer in time proves nothing: then records count as unread.
+    return last | {place: latest[place] for place in left}

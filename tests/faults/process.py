@@ -6,7 +6,7 @@ environment, all optional:
                              armed.json, which may change at any time, says at which point of a stage one process,
                              whoever is first, is to die next: {"mux": ["17", "video-put", 2]} (cell, point, time)
     CLOCK_STEP=file          holds the seconds that this process's wall clock is ahead; read twice a second
-    SEEDED_BUG=name          one of tests/faults/bugs.py
+    SEEDED_BUG=names         of tests/faults/bugs/, separated by commas
 """
 
 import json
@@ -109,7 +109,7 @@ def main() -> int:
     if bug := os.environ.get("SEEDED_BUG", ""):
         from tests.faults import bugs
 
-        bugs.plant(bug)
+        bugs.plant(bug, sys.argv[1])
     from ops.cli import main as command_line
 
     sys.argv[1:] = ["run", *sys.argv[1:]]

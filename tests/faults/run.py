@@ -170,11 +170,16 @@ def _figures(running: Stack, injector: Injector, callers: Callers, seen: Evidenc
         },
         "drains_s": done.drains_s,
         "caller_failures": callers.failures[:5],
-        "machine": {
-            "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-            "load_1m": round(os.getloadavg()[0], 1),
-        },
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What a run ran on, for its report."""
+    return {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_1m": round(os.getloadavg()[0], 1),
     }
 
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from ops import topics_admin
 from ops.local.restart import RestartPolicy
 from ops.local.supervisor import Supervisor
 from ops.settings import Settings
-from ops.storage.local_s3 import serve
+from ops.storage.local_s3 import S3Endpoint, serve
 from schemas.topics import LIVE_TOPICS, CallersTopic, Topic, reply_topic_of
 from tests.faults.brokers import Brokers, brokers
 from tests.faults.jobs import TENANTS
@@ -73,6 +73,8 @@ class Stack:
     supervisor: Supervisor | None = None
     small: Path | None = None
     """A small file system under the stages' scratch, or None where none can be mounted."""
+    counts: Mapping[str, int] = field(default_factory=lambda: PROCESSES)
+    """How many processes of every stage run."""
     restarts: int = 0
     crash_at: dict[str, str] = field(default_factory=dict)
     """Point at which every new process of a stage dies, whatever else is armed."""
@@ -89,7 +91,7 @@ class Stack:
             (self.small / "scratch").mkdir(exist_ok=True)
             (scratch / "scratch").symlink_to(self.small / "scratch")
         self.supervisor = Supervisor(
-            list(PROCESSES.items()), self.settings, command=self._command, policy=POLICY, report=lambda text: None
+            list(self.counts.items()), self.settings, command=self._command, policy=POLICY, report=lambda text: None
         )
         self.supervisor.start()
 
@@ -220,30 +222,45 @@ def stack(folder: Path, seed: int, say: Say, broker_count: int = 1) -> Iterator[
         gateway.mkdir()
         endpoint = cleanup.enter_context(serve(gateway, say))
         (gateway / BUCKET).mkdir()
-        os.environ.update(AWS_ACCESS_KEY_ID=endpoint.access_key, AWS_SECRET_ACCESS_KEY=endpoint.secret_key)
-        os.environ.update(AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true")
+        credentials(endpoint)
         proxy = cleanup.enter_context(FaultProxy(endpoint.url, seed))
         broker = cleanup.enter_context(brokers(folder / "broker", broker_count))
-        registry = folder / "registry.toml"
-        registry.write_text(REGISTRY)
-        settings = Settings(
-            bootstrap_servers=broker.bootstrap_servers,
-            prefix=f"f{seed}",
-            store=f"s3://{BUCKET}",
-            s3_endpoint_url=proxy.url,
-            data_dir=str(folder / "data"),
-            registry=str(registry),
-            step_timeout_s=STEP_TIMEOUT_S,
-            webhook_allow_private=True,
-            webhook_secret_file=str(_secret(folder)),
-        )
-        topics_admin.apply(settings, topics_admin.plan(settings, topics=(*LIVE_TOPICS, *_reply_topics(settings))))
+        settings = settings_for(folder, broker, f"f{seed}", f"s3://{BUCKET}", proxy.url)
+        create_topics(settings)
         made = Stack(
             folder, settings, settings.replace(s3_endpoint_url=endpoint.url), broker, proxy, gateway / BUCKET, say
         )
         made.small = _mount_small(folder / "small", cleanup)
         cleanup.callback(lambda: made.supervisor and made.kill_all())
         yield made
+
+
+def credentials(endpoint: S3Endpoint) -> None:
+    """This process and its children speak to that S3 server."""
+    os.environ.update(AWS_ACCESS_KEY_ID=endpoint.access_key, AWS_SECRET_ACCESS_KEY=endpoint.secret_key)
+    os.environ.update(AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true")
+
+
+def settings_for(folder: Path, broker: Brokers, prefix: str, store: str, endpoint_url: str) -> Settings:
+    """Settings of a pipeline whose files are in `folder`."""
+    registry = folder / "registry.toml"
+    registry.write_text(REGISTRY)
+    return Settings(
+        bootstrap_servers=broker.bootstrap_servers,
+        prefix=prefix,
+        store=store,
+        s3_endpoint_url=endpoint_url,
+        data_dir=str(folder / "data"),
+        registry=str(registry),
+        step_timeout_s=STEP_TIMEOUT_S,
+        webhook_allow_private=True,
+        webhook_secret_file=str(_secret(folder)),
+    )
+
+
+def create_topics(settings: Settings) -> None:
+    """All topics, those of callers too."""
+    topics_admin.apply(settings, topics_admin.plan(settings, topics=(*LIVE_TOPICS, *_reply_topics(settings))))
 
 
 def _reply_topics(settings: Settings) -> list[Topic]:
