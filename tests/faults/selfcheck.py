@@ -13,30 +13,24 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-
 from ops.garbage.collecting import collect as collect_garbage
-from ops.storage.local_s3 import serve
 from ops.storage.open import open_store
-from schemas.errors import Transient
 from schemas.topics import DAY_MS
-from tests.faults import checker, stack
-from tests.faults.brokers import Brokers, brokers
+from tests.faults import checker
 from tests.faults.bugs.publishing import deletes_published
 from tests.faults.callers import Callers, Receiver
 from tests.faults.checker import Violation
 from tests.faults.evidence import collect, lags
-from tests.faults.proxy import FaultProxy
 from tests.faults.run import machine
 from tests.faults.scenarios import BUGS, SCENARIOS, Bug, Scenario
+from tests.faults.shared import Services, delete_topics, installation, services
 from tests.faults.stack import Say, Stack
 
 REST_S = 45.0
@@ -44,23 +38,10 @@ REST_S = 45.0
 STUCK_S = 75.0
 """... or when for so long nothing happened although there are records to read."""
 LONGEST_S = 400.0
-WAKE_S = 90.0
-CREATING = threading.Lock()
 COLLECTING = threading.Lock()
 """Its mistake is planted in this process, which a clean collection beside it must not meet."""
 LOOK_EVERY_S = 1.0
 KILL_AFTER_S = 6.0
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all runs share."""
-
-    folder: Path
-    broker: Brokers
-    proxy: FaultProxy
-    store_url: str
-    """The S3 server without the proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,56 +60,6 @@ class Outcome:
     said: str
     """The violation that counts, or the first of those that should not be."""
     took_s: float
-
-
-@contextmanager
-def services(folder: Path, seed: int, say: Say) -> Iterator[Services]:
-    """One broker, one S3 server behind a proxy that breaks nothing."""
-    gateway = folder / "s3"
-    gateway.mkdir()
-    with serve(gateway, say) as endpoint, FaultProxy(endpoint.url, seed) as proxy, brokers(folder / "broker", 1) as one:
-        stack.credentials(endpoint)
-        _wake_groups(one.bootstrap_servers)
-        yield Services(folder, one, proxy, endpoint.url)
-
-
-def _wake_groups(bootstrap_servers: str) -> None:
-    """Until the broker has made the topic of offsets.
-
-    The check crashed three times in librdkafka 2.16.1 (SIGSEGV) while it asked for groups' offsets before that.
-    """
-    asks = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "wake-up", "log_level": 0})
-    until_s = time.monotonic() + WAKE_S
-    while True:
-        try:
-            asks.committed([TopicPartition("wake-up", 0)], timeout=10)
-            break
-        except KafkaException:
-            if time.monotonic() > until_s:
-                raise
-    asks.close()
-
-
-def installation(shared: Services, name: str, scenario: Scenario, say: Say) -> Stack:
-    """A pipeline of its own on the services: topics, bucket, settings. Its stages are not started."""
-    folder = shared.folder / name
-    folder.mkdir()
-    objects = shared.folder / "s3" / name
-    objects.mkdir()
-    settings = stack.settings_for(folder, shared.broker, f"s-{name}", f"s3://{name}", shared.proxy.url)
-    with CREATING:
-        for last in (False, False, True):
-            try:
-                stack.create_topics(settings)
-                break
-            except Transient:  # the broker is slow on a busy machine; what is created already stays
-                if last:
-                    raise
-    made = Stack(
-        folder, settings, settings.replace(s3_endpoint_url=shared.store_url), shared.broker, shared.proxy, objects, say
-    )
-    made.counts = {stage: scenario.counts.get(stage, 1) for stage in stack.PROCESSES}
-    return made
 
 
 def one(shared: Services, name: str, scenario: Scenario, bug: Bug | None, say: Say) -> tuple[list[Violation], bool]:
@@ -194,15 +125,6 @@ def _settle(running: Stack, callers: Callers, *, endless: bool) -> bool:
     return False
 
 
-def _delete_topics(shared: Services, prefix: str) -> None:
-    """Thousands of partitions that nobody needs any more would make the broker slow."""
-    admin = AdminClient({"bootstrap.servers": shared.broker.bootstrap_servers, "log_level": 0})
-    names = [name for name in admin.list_topics(timeout=60).topics if f"{prefix}." in name]
-    for deleted in admin.delete_topics(names, operation_timeout=60, request_timeout=70).values():
-        with suppress(KafkaException):  # then they are in nobody's way but the broker's
-            deleted.result()
-
-
 def judged(bug: Bug, found: Sequence[Violation], at_rest: bool) -> Violation | None:
     """The violation by which a mistake is caught."""
     if bug.at_rest and not at_rest:
@@ -215,7 +137,7 @@ def check_one(shared: Services, scenario: str, bug: Bug | None, say: Say) -> Out
     began_s = time.monotonic()
     name = bug.name if bug else f"clean-{scenario}"
     found, at_rest = one(shared, name, SCENARIOS[scenario], bug, say)
-    _delete_topics(shared, f"s-{name}")
+    delete_topics(shared, f"s-{name}")
     shown = judged(bug, found, at_rest) if bug else next(iter(found), None)
     caught = shown is not None if bug else not found
     shown = shown or next(iter(found), None)
