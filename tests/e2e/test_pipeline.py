@@ -109,6 +109,8 @@ def run(broker, tmp_path_factory):
     settings = Settings(
         bootstrap_servers=broker.bootstrap_servers,
         prefix="pipeline",
+        dead_letter_max_share=0.0,  # rubbish is sent on purpose here, and more of it than a stage stands by default
+        dead_letter_max_run=0,
         store=str(folder / "store"),
         data_dir=str(folder),
         registry=str(registry),
