@@ -74,6 +74,10 @@ INPUTS_RETRY = {
 JOBS_CLEARED = _by_lane("jobs.cleared", ClearedJob, "Requests that moderation let through")
 PLANS_DRAFTED = _by_lane("plans.drafted", Plan, "Jobs cut into chunks")
 PLANS_READY = _by_lane("plans.ready", Plan, "Plans with pool, weight and cost")
+PLANS_WAIT_MS = max((t.retention_ms or DAY_MS) for t in PLANS_DRAFTED.values()) + max(
+    (t.retention_ms or DAY_MS) for t in PLANS_READY.values()
+)
+"""The longest that a job can wait between being planned and being read by dispatch: two topics' retention."""
 CHUNKS = {
     pool: Topic(f"chunks.{pool}", ChunkTask, f"Chunks to render, pool {pool}.", partitions=8, retention_ms=DAY_MS)
     for pool in POOLS

@@ -19,7 +19,7 @@ from schemas.events import JobState
 from schemas.lifecycle import TERMINAL, expiry_reason
 from schemas.records import Outgoing
 from schemas.request import Lane
-from schemas.topics import DAY_MS, HOUR_MS, JOBS_CONTROL, PLANS_DRAFTED, PLANS_READY
+from schemas.topics import HOUR_MS, JOBS_CONTROL, PLANS_WAIT_MS
 from schemas.work import Command
 
 GRACE_MS = 5_000
@@ -29,10 +29,6 @@ ASK_FIRST_MS, ASK_LAST_MS = 30_000, HOUR_MS
 MOST = 500
 """Requests in one transaction."""
 _WAITS_IN_KAFKA = ("accepted", "planned")
-_KEPT_MS = max(
-    (PLANS_DRAFTED[lane].retention_ms or DAY_MS) + (PLANS_READY[lane].retention_ms or DAY_MS) for lane in PLANS_READY
-)
-"""The longest that a job can wait between being planned and being read by dispatch: two topics' retention."""
 
 
 @dataclass(slots=True)
@@ -119,7 +115,7 @@ class Sweeper:
             return "deadline_passed"
         if state.state in _WAITS_IN_KAFKA:
             passed = self._front_ms.get(state.lane, 0) >= state.requested_at_ms + self._timeout_ms
-            deleted = now_ms >= watched.heard_ms + self._timeout_ms + _KEPT_MS
+            deleted = now_ms >= watched.heard_ms + self._timeout_ms + PLANS_WAIT_MS
             return "no_progress" if passed or deleted else None
         return "no_progress"
 
