@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from schemas.reports import plan_event
-from schemas.topics import HOUR_MS
+from schemas.topics import HOUR_MS, PLANS_WAIT_MS
 from stream_processors.track.core import take
-from stream_processors.track.sweeping import _KEPT_MS, ASK_FIRST_MS, ASK_LAST_MS, GRACE_MS, MOST, Sweeper
+from stream_processors.track.sweeping import ASK_FIRST_MS, ASK_LAST_MS, GRACE_MS, MOST, PLANS_WAIT_MS, Sweeper
 from tests.core.plans import plan
 
 TIMEOUT_MS = 72 * HOUR_MS
@@ -73,9 +73,9 @@ def test_a_job_that_waits_in_line_is_left_alone_until_kafka_has_deleted_it():
     sweeper.hear(state_of("other lane", "job.queued", lane="express", requested_at_ms=10 + TIMEOUT_MS), 0)
     sweeper.hear(state_of("before it", "job.queued", lane="bulk", requested_at_ms=5), 0)
     step_ms = 3 * HOUR_MS
-    asked = {o.record.job for ms in range(0, TIMEOUT_MS + _KEPT_MS, step_ms) for o in sweeper.sweep(ms)}
+    asked = {o.record.job for ms in range(0, TIMEOUT_MS + PLANS_WAIT_MS, step_ms) for o in sweeper.sweep(ms)}
     assert "default/waits" not in asked
-    asked = {o.record.job for o in sweeper.sweep(TIMEOUT_MS + _KEPT_MS + step_ms)}
+    asked = {o.record.job for o in sweeper.sweep(TIMEOUT_MS + PLANS_WAIT_MS + step_ms)}
     assert "default/waits" in asked
 
 
