@@ -26,6 +26,7 @@ from gpu_consumers.render.process import DeviceProcess
 from gpu_consumers.render.scratch import Scratch, bytes_needed
 from ops import registry
 from ops.bus import clients, dead_letter
+from ops.bus.owed import Owed
 from ops.bus.process import stop_event
 from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import incoming
@@ -65,9 +66,10 @@ class Worker:
         self.device: DeviceProcess | None = None
         self.threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         self.commits: dict[int, int] = {}
+        self.owed: Owed[int] = Owed()
         self.announcements = Announcements()
         self.producer = clients.producer(settings)
-        self.consumer: Consumer = clients.consumer(settings, self.group)
+        self.consumer: Consumer = clients.consumer(settings, self.group, on_commit=self._committed)
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -141,6 +143,7 @@ class Worker:
         self._commit()
         for number in numbers:
             self.commits.pop(number, None)
+        self.owed.gone(numbers)
         PULSE.revoked(partitions)
         self._perform(self.core.gone(numbers))
         log.info("owns partitions %s", sorted(self.core.partitions))
@@ -231,11 +234,22 @@ class Worker:
         dlq = DeadLetters(self.topic).name(self.settings.prefix)
         self._produce(dlq, record.key, record.value, ticket, [*headers])
 
+    def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        for place in places:
+            if error is None and place.error is None:
+                self.owed.made(place.partition, place.offset)
+            elif place.partition in self.core.partitions:
+                self.owed.refused(place.partition, place.offset, time.monotonic())
+
     def _commit(self, wait: bool = False) -> None:
+        for partition, offset in self.owed.due(time.monotonic()).items():
+            self.commits.setdefault(partition, offset)
         if not self.commits:
             return
         name = self.topic.name(self.settings.prefix)
         places = [TopicPartition(name, partition, offset) for partition, offset in self.commits.items()]
+        for place in places:
+            self.owed.sent(place.partition, place.offset)
         self.commits.clear()
         try:
             if wait:

@@ -6,10 +6,10 @@ A property given by the user under librdkafka's own name wins over ours, except 
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from ops.bus.damped_log import Damped
@@ -22,6 +22,7 @@ log.addFilter(Damped())
 
 TRANSACTION_TIMEOUT_MS = 15_000
 REACH_S = 10.0
+OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
 _NOT_LET_IN = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 GRANT = "grant it with `reelbus topics acls apply` (docs/how-to/secure-kafka.md)"
 # murmur2 is what Java and aiokafka (Faust) use: all writers of a topic must send a key to the same partition.
@@ -88,9 +89,10 @@ def _build(kind: type, settings: Settings, ours: Mapping[str, object], fixed: Ma
         raise Fatal(f"Kafka client refused its configuration: {exc.args[0].str()}") from None
 
 
-def consumer(settings: Settings, group: str, **extra: object) -> Consumer:
+def consumer(settings: Settings, group: str, on_commit: OnCommit | None = None, **extra: object) -> Consumer:
     """A consumer that commits nothing by itself and sees committed transactions only. `extra` uses _ for dots.
 
+    on_commit: called in `poll` with what became of each commit that was not waited for
     Its `poll` and `consume` raise Fatal that names topic or group when the broker refuses to let it read.
     """
     ours = {
@@ -103,7 +105,9 @@ def consumer(settings: Settings, group: str, **extra: object) -> Consumer:
         "queued.max.messages.kbytes": 1024,
         **{key.replace("_", "."): value for key, value in extra.items()},
     }
-    fixed = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_committed"}
+    fixed: dict[str, object] = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_committed"}
+    if on_commit is not None:
+        fixed["on_commit"] = on_commit
     made = _build(_Refusable, settings, ours, fixed)
     assert isinstance(made, _Refusable)
     made.who, made.group = _who(settings), group

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ops.bus import clients
 from ops.bus.lane import LANE_HIGH, LANE_LOW, Lane
 from ops.bus.offsets import Offsets, Place
+from ops.bus.owed import Owed
 from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import incoming
 from ops.settings import Settings
@@ -61,6 +62,7 @@ class Lanes:
     ) -> None:
         self._stage, self._due_ms, self._leaving, self._probing = stage, due_ms, leaving, probing
         self.by_place: dict[Place, Lane] = {}
+        self._owed: Owed[Place] = Owed()
         PULSE.joining(clients.group_id(settings, stage))
         self.consumer: Consumer = clients.consumer(settings, clients.group_id(settings, stage))
         self._offsets = Offsets(self.consumer, stage)
@@ -82,12 +84,26 @@ class Lanes:
 
     def _gone(self, partitions: list[TopicPartition]) -> None:
         PULSE.revoked(partitions)
+        self._owed.gone((p.topic, p.partition) for p in partitions)
         for p in partitions:
             self.by_place.pop((p.topic, p.partition), None)
+
+    def _commit(self, topic: str, partition: int, offset: int, lane: Lane) -> None:
+        place = (topic, partition)
+        if self._offsets.commit(topic, partition, offset, lane.notes, wait_for_it=True):
+            self._owed.made(place, offset)
+        else:
+            self._owed.refused(place, offset, time.monotonic())
+
+    def _pay(self) -> None:
+        for place, offset in self._owed.due(time.monotonic()).items():
+            if (lane := self.by_place.get(place)) is not None:
+                self._commit(*place, offset, lane)
 
     def poll(self, timeout_s: float) -> None:
         """Serve the client and take in a record, if there is one."""
         beat()
+        self._pay()
         message = self.consumer.poll(timeout_s)
         if message is not None:
             if (error := message.error()) is not None:
@@ -153,6 +169,6 @@ class Lanes:
         if not self.holds(lane, record) or not lane.is_head(record):
             return False
         lane.done()
-        self._offsets.commit(record.topic, record.partition, record.offset + 1, lane.notes, wait_for_it=True)
+        self._commit(record.topic, record.partition, record.offset + 1, lane)
         PULSE.done(record.topic, record.partition, record.offset + 1)
         return True

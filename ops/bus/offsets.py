@@ -46,9 +46,9 @@ class Offsets:
                 log.warning("%s: cannot read how often records were tried: %s", self._stage, exc.args[0].str())
         return {(p.topic, p.partition): Notes(p.metadata) for p in found}
 
-    def commit(self, topic: str, partition: int, offset: int, notes: Notes, *, wait_for_it: bool) -> None:
-        """Commit an offset with its notes. A refusal is logged: the partition went to somebody else in this moment, and
-        the record comes again there and changes nothing."""
+    def commit(self, topic: str, partition: int, offset: int, notes: Notes, *, wait_for_it: bool) -> bool:
+        """Commit an offset with its notes. False when it was refused: a rebalance is under way. If the partition went
+        to somebody else the record comes again there and changes nothing; if not, the commit must be made again."""
         place = TopicPartition(topic, partition, offset, notes.text())
         try:
             if wait_for_it:
@@ -57,3 +57,5 @@ class Offsets:
                 self._consumer.commit(offsets=[place], asynchronous=True)
         except KafkaException as exc:
             log.warning("%s: commit of %s[%d] failed: %s", self._stage, topic, partition, exc.args[0].str())
+            return False
+        return True

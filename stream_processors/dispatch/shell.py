@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 WINDOW_JOBS = 200
 """Live jobs of a lane in memory; the rest waits in Kafka, where it costs nothing and can still be passed."""
 POLL_S = 0.02
-FAILOVER: dict[str, object] = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_500}
+FAILOVER: dict[str, Any] = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_500}
 """A dead leader is missed after 6 s, the least that brokers allow by default."""
 Take = Callable[[Incoming, int], list[Outgoing]]
 

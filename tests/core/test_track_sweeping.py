@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from schemas.reports import plan_event
 from schemas.topics import HOUR_MS, PLANS_WAIT_MS
 from stream_processors.track.core import take
-from stream_processors.track.sweeping import ASK_FIRST_MS, ASK_LAST_MS, GRACE_MS, MOST, PLANS_WAIT_MS, Sweeper
+from stream_processors.track.sweeping import ASK_FIRST_MS, ASK_LAST_MS, GRACE_MS, MOST, Sweeper
 from tests.core.plans import plan
 
 TIMEOUT_MS = 72 * HOUR_MS

@@ -216,7 +216,8 @@ def check_objects(stage: Stage, tasks: list[ChunkTask], tmp_path: Path) -> None:
         assert (info.sha256, info.size_bytes) == (report.object.sha256, report.object.size_bytes)
         pictures = chunk_file.tail(tmp_path / "chunk.mkv", report.frames)
         assert report.frames == task.spec.frames == chunk_file.count(tmp_path / "chunk.mkv")
-        assert [read_fake(p) for p in pictures] == [(task.chunk_id[:8], i) for i in range(task.spec.frames)]
+        positions = range(task.spec.first_frame, task.spec.first_frame + task.spec.frames)
+        assert [read_fake(p) for p in pictures] == [(task.chunk_id[:8], i) for i in positions]
 
 
 def test_every_task_is_rendered_reported_and_committed(stage: Stage, tmp_path: Path) -> None:
