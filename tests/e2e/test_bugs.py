@@ -65,6 +65,8 @@ def test_plans_at_which_the_scheduler_has_a_bug(settings: Settings) -> None:
     rest = Rest(settings)
     jobs = ("before", "bug", "deadly", "tick-bug", "after")
     made = [plan(job, lane="bulk", requested_at_ms=n) for n, job in enumerate(jobs)]
+    # Nobody has accepted them unless moderate says so, and then no end is theirs.
+    rest.send(*(Outgoing(JOBS_EVENTS, p.job, plan_event("moderate", "job.accepted", p, at_ms=1)) for p in made))
     rest.send(*(Outgoing(PLANS_READY["bulk"], p.job, p, partition=0) for p in made))
     with running(settings, "ops", "run", "track"), kept_running(settings, "dispatch") as ends:
 
