@@ -89,7 +89,9 @@ def test_pushing_again_changes_nothing(real: _Real) -> None:
     assert min(number for _, number, _ in again) > STRANGERS
     subjects = {subject for subject, _, _ in again}
     assert {"reelbus.v1.JobRequest", "reelbus.v1.JobFinished"} <= subjects
-    assert all(number == real.registry.id_of(subject.rpartition(".")[2]) for subject, number, _ in again)
+    # Every version has an id of its own; records are written with that of the last.
+    latest = {subject: number for subject, number, _ in again}
+    assert all(number == real.registry.id_of(subject.rpartition(".")[2]) for subject, number in latest.items())
 
 
 def test_our_frames_have_the_registrys_ids_and_come_back(in_use: _Real) -> None:
