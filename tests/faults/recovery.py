@@ -100,19 +100,25 @@ def recoveries_s(
 
     kills:   moment and process ("render-2")
     outages: times when the broker was down; a kill whose recovery falls into one is left out, it measures the broker
+
+    A stage that is killed again before it had recovered counts from its last kill.
     """
     by_stage: dict[str, dict[Place, list[Commit]]] = defaultdict(lambda: defaultdict(list))
     for commit in history:
         by_stage[commit.place[0].split(".")[1]][commit.place].append(commit)
     measured = []
     for at_s, process in kills:
-        for (_, topic, partition), line in by_stage[process.partition("-")[0]].items():
+        stage = process.partition("-")[0]
+        again_s = min((s for s, p in kills if s > at_s and p.partition("-")[0] == stage), default=float("inf"))
+        for (_, topic, partition), line in by_stage[stage].items():
             before = max((c.offset for c in line if c.at_s <= at_s), default=0)
             times = came.get((topic, partition), [])
             if before >= len(times) or times[before] > at_s:
                 continue  # nothing to do at that moment
             after = next((c.at_s for c in line if c.at_s > at_s and c.offset > before), None)
-            if after is not None and not any(began < after and ended > at_s for began, ended in outages):
+            if after is None or after > again_s:
+                continue  # killed again before it had recovered: counts from there
+            if not any(began < after and ended > at_s for began, ended in outages):
                 measured.append(after - at_s)
     return measured
 
