@@ -8,7 +8,7 @@ from ops.local.kafka import LocalKafka
 from tests.fuzz.records import records, topics
 from tests.fuzz.run import fuzz, settings_in
 
-RECORDS = 2500
+RECORDS = 1000
 
 
 def test_the_same_seed_makes_the_same_records() -> None:

@@ -20,7 +20,6 @@ BUGS: Mapping[str, str] = {
     "render commits what it reads": "a render worker commits a task when it comes",
     "offsets beside the transaction": "dispatch commits its offsets outside its transaction",
     "no If-None-Match": "the last writer of an object wins",
-    "no fencing": "a producer that has a successor may go on",
     "mux reads uncommitted": "mux acts on tasks of transactions that were aborted",
     "dispatch state not restored": "a new leader starts empty",
     "track state not restored": "a new owner of a partition starts empty",

@@ -59,8 +59,6 @@ class Log:
         self.open: dict[str, Transaction] = {}
         self._epochs: dict[str, int] = {}
         self.changes = 0
-        self.fencing = True
-        """False only in a seeded bug."""
 
     # ---- records ---------------------------------------------------------------------------------------------------
 
@@ -127,7 +125,7 @@ class Log:
 
     def begin(self, transactional_id: str, epoch: int) -> Transaction:
         txn = Transaction(transactional_id, epoch, self._clock.mono_ms)
-        if self.fencing and epoch != self._epochs[transactional_id]:
+        if epoch != self._epochs[transactional_id]:
             raise Fenced(transactional_id)
         self.open[transactional_id] = txn
         return txn
@@ -152,7 +150,7 @@ class Log:
             self._epochs[txn.transactional_id] += 1
 
     def _check(self, txn: Transaction) -> None:
-        if txn.state != "open" or (self.fencing and txn.epoch != self._epochs[txn.transactional_id]):
+        if txn.state != "open" or txn.epoch != self._epochs[txn.transactional_id]:
             raise Fenced(txn.transactional_id)
 
     def _end(self, txn: Transaction, state: Literal["committed", "aborted"]) -> None:

@@ -30,7 +30,7 @@ class Transactions:
             process.produce(out, txn)
         yield f"{process.stage}.txn produced"
         if offsets:
-            if self.member is not None and log.fencing:
+            if self.member is not None:
                 self.member.group.check(self.member)
             log.add_offsets(txn, self._group, offsets)
             yield f"{process.stage}.txn offsets"

@@ -74,7 +74,6 @@ class World:
         self.clock = Clock()
         broker_time = frozenset(topic.entity for topic in LIVE_TOPICS if topic.broker_time)
         self.log = Log(self.clock, dict.fromkeys(SINGLE, 1) | {CHUNKS[POOL].entity: 4}, PARTITIONS, broker_time)
-        self.log.fencing = "no fencing" not in bugs
         self.store = Store()
         self.store.overwrites = "no If-None-Match" in bugs
         self.moderator_down = False
