@@ -4,7 +4,7 @@ from typing import TypedDict, Unpack
 
 from schemas.events import EventType, JobEvent, Progress, PromptVerdict, Reason, Video
 from schemas.ids import event_id
-from schemas.plan import Origin, Plan
+from schemas.plan import ClearedJob, Origin, Plan
 from schemas.request import JobRequest
 from schemas.work import FrameVerdict
 
@@ -67,6 +67,23 @@ def plan_event(
         at_ms=at_ms,
         requested_at_ms=plan.requested_at_ms,
         origin=plan.origin,
+        about=about,
+        **facts,
+    )
+
+
+def cleared_event(
+    source: str, kind: EventType, cleared: ClearedJob, *, at_ms: int, about: str = "", **facts: Unpack[Facts]
+) -> JobEvent:
+    """`job_event` for stages that have the cleared request."""
+    return job_event(
+        source,
+        kind,
+        cleared.job,
+        cleared.request,
+        at_ms=at_ms,
+        requested_at_ms=cleared.requested_at_ms,
+        origin=cleared.origin,
         about=about,
         **facts,
     )

@@ -29,7 +29,7 @@ from ops.bus import clients, dead_letter
 from ops.bus.owed import Owed
 from ops.bus.process import stop_event
 from ops.bus.pulse import PULSE, beat
-from ops.bus.sending import incoming
+from ops.bus.sending import incoming, place_of
 from ops.crash_points import reached
 from ops.settings import Settings
 from ops.storage.open import open_store
@@ -117,7 +117,7 @@ class Worker:
             task = decode(ChunkTask, record.value)
             check_task(task)
         except InvalidMessage as exc:
-            log.warning("dead letter from %s[%d]@%d: %s", record.topic, record.partition, record.offset, exc)
+            log.warning("dead letter from %s: %s", place_of(record), exc)
             for action in self.core.invalid(record.partition, record.offset):
                 assert isinstance(action, act.DeadLetter)
                 self._bury(action.ticket, record, exc)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ops.bus import dead_letter
 from ops.bus.dead_letter_limit import DeadLetterLimit
+from ops.bus.sending import place_of
 from ops.settings import Settings
 from schemas.errors import Fatal, GivenUp, InvalidMessage
 from schemas.records import Headers, Incoming, Outgoing
@@ -60,7 +61,7 @@ class Burial:
         tell:  False leaves its job alone
         Raises Fatal when the stage must stop instead; then nothing may be written or committed.
         """
-        where = f"{record.topic}[{record.partition}]@{record.offset}"
+        where = place_of(record)
         why = dead_letter.printable(str(error))
         if stop := self._limit.buried(topic, error):
             log.critical("%s stops: %s. The record at hand is %s: %s", self._stage, stop, where, why)

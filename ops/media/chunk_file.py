@@ -70,7 +70,7 @@ _OPTIONS: dict[ChunkCodec, dict[str, str]] = {
 
 def tail(path: Path, frames: int) -> Frames:
     """The last `frames` frames of a chunk file, (frames, H, W, 3). Raises UnreadableChunk, also when it has fewer."""
-    with _decoded(path) as pictures:
+    with opened(path) as (_, pictures):
         last = deque(pictures, maxlen=frames)
         if len(last) < frames:
             raise UnreadableChunk(f"it has {len(last)} frames, {frames} are needed")
@@ -80,19 +80,20 @@ def tail(path: Path, frames: int) -> Frames:
 
 def count(path: Path) -> int:
     """How many frames decode. Raises UnreadableChunk."""
-    with _decoded(path) as pictures:
+    with opened(path) as (_, pictures):
         return sum(1 for _ in pictures)
 
 
 @contextmanager
-def _decoded(path: Path) -> Iterator[Iterator[av.VideoFrame]]:
+def opened(path: Path) -> Iterator[tuple[av.VideoStream, Iterator[av.VideoFrame]]]:
+    """The video stream of a chunk file, and its pictures one by one. Raises UnreadableChunk, also within the block."""
     try:
         with av.open(str(path), format="matroska", options={"protocol_whitelist": "file"}) as container:
             if not container.streams.video:
                 raise UnreadableChunk("it has no video stream")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            yield container.decode(stream)
+            yield stream, container.decode(stream)
     except av.FFmpegError as exc:
         raise UnreadableChunk(f"it cannot be decoded ({exc.strerror})") from None
 

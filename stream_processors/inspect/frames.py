@@ -9,6 +9,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 
 from ops.bus.pulse import beat
+from ops.media.chunk_file import UnreadableChunk, opened
 
 MAX_SIDE_PX = 640
 """Larger frames are scaled down before they are kept: providers look at 256 x 256 pixels at most."""
@@ -16,33 +17,22 @@ MAX_SIDE_PX = 640
 Sampler = Callable[[float], Sequence[int]]
 
 
-class UnreadableChunk(Exception):
-    """The file is no video, is cut short, or has another number of frames than its record says."""
-
-
 def sampled_frames(path: Path, frames: int, sample: Sampler) -> NDArray[np.uint8]:
     """RGB frames (N, H, W, 3) at the rising indices that `sample` picks, given the file's frames per second.
 
     Every frame is decoded, so a chunk that breaks off is found here and not in front of a viewer.
-    Raises UnreadableChunk.
+    Raises UnreadableChunk, also when the file has another number of frames.
     """
-    try:
-        with av.open(str(path), format="matroska", options={"protocol_whitelist": "file"}) as container:
-            if not container.streams.video:
-                raise UnreadableChunk("it has no video stream")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            if not stream.average_rate:
-                raise UnreadableChunk("it has no frame rate")
-            wanted = frozenset(sample(float(stream.average_rate)))
-            kept, count = [], 0
-            for frame in container.decode(stream):
-                beat()
-                if count in wanted:
-                    kept.append(_rgb(frame))
-                count += 1
-    except av.FFmpegError as exc:
-        raise UnreadableChunk(f"it cannot be decoded ({exc.strerror})") from None
+    with opened(path) as (stream, pictures):
+        if not stream.average_rate:
+            raise UnreadableChunk("it has no frame rate")
+        wanted = frozenset(sample(float(stream.average_rate)))
+        kept, count = [], 0
+        for frame in pictures:
+            beat()
+            if count in wanted:
+                kept.append(_rgb(frame))
+            count += 1
     if count != frames:
         raise UnreadableChunk(f"it has {count} frames where its record says {frames}")
     return np.stack(kept)

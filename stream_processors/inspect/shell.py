@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
+from ops.media.chunk_file import UnreadableChunk
 from ops.settings import Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
@@ -22,7 +23,7 @@ from schemas.records import Incoming, Outgoing
 from schemas.topics import CHUNKS_INSPECTED, CHUNKS_RENDERED, CHUNKS_RENDERED_RETRY
 from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from stream_processors.inspect import core
-from stream_processors.inspect.frames import UnreadableChunk, sampled_frames
+from stream_processors.inspect.frames import sampled_frames
 from stream_processors.inspect.provider import FrameModerator, make_moderator
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from schemas.events import EventType, JobEvent, Reason
 from schemas.ids import input_id
 from schemas.plan import ClearedJob, ShotInput
 from schemas.registry import ModelEntry
-from schemas.reports import job_event
+from schemas.reports import cleared_event
 from schemas.request import Media
 from schemas.retries import ATTEMPT_HEADER, DUE_HEADER, number
 from schemas.topics import RETRY_DELAYS
@@ -94,18 +94,8 @@ def failed(cleared: ClearedJob, why: str, at_ms: int) -> JobEvent:
 
 
 def _end(kind: EventType, cleared: ClearedJob, reason: Reason, at_ms: int) -> JobEvent:
-    return job_event(
-        SOURCE,
-        kind,
-        cleared.job,
-        cleared.request,
-        at_ms=at_ms,
-        requested_at_ms=cleared.requested_at_ms,
-        origin=cleared.origin,
-        about=cleared.fingerprint,
-        fingerprint=cleared.fingerprint,
-        reason=reason,
-    )
+    mark = cleared.fingerprint
+    return cleared_event(SOURCE, kind, cleared, at_ms=at_ms, about=mark, fingerprint=mark, reason=reason)
 
 
 def wrong_file(picture: Wanted, what: str) -> JobRejected:

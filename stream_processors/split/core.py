@@ -5,7 +5,7 @@ from schemas.errors import JobRejected
 from schemas.events import JobEvent, Progress, Reason
 from schemas.plan import ChunkSpan, ClearedJob, Plan, RenderSettings
 from schemas.registry import ModelEntry
-from schemas.reports import job_event, plan_event
+from schemas.reports import cleared_event, plan_event
 from schemas.request import Shot
 
 SOURCE = "split"
@@ -87,14 +87,4 @@ def planned(plan: Plan, at_ms: int) -> JobEvent:
 
 def failed(cleared: ClearedJob, reason: Reason, at_ms: int) -> JobEvent:
     """Ends a job that was accepted and cannot be planned."""
-    return job_event(
-        SOURCE,
-        "job.failed",
-        cleared.job,
-        cleared.request,
-        at_ms=at_ms,
-        requested_at_ms=cleared.requested_at_ms,
-        origin=cleared.origin,
-        about=cleared.fingerprint,
-        reason=reason,
-    )
+    return cleared_event(SOURCE, "job.failed", cleared, at_ms=at_ms, about=cleared.fingerprint, reason=reason)

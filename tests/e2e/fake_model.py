@@ -1,19 +1,27 @@
 """The registry of a pipeline that renders with the fake family: no weights, and frames that can be told apart."""
 
-REGISTRY = """
+
+def registry(
+    *, name: str = "fake", revision: str = "1", steps: int = 4, guidance: float = 1.0, cost_s: float = 0.3
+) -> str:
+    """A model registry with one model, as TOML. cost_s: seconds that a chunk takes."""
+    return f"""
 [[model]]
-name = "fake"
+name = "{name}"
 family = "fake"
 source = "none"
-revision = "1"
+revision = "{revision}"
 pools = ["cpu"]
 clip_frames = 17
 given_frames = 5
 sizes = [[64, 64]]
 fps_min = 1
 fps_max = 60
-steps = 4
-guidance = 1.0
-chunk_cost_s = 0.3
+steps = {steps}
+guidance = {guidance}
+chunk_cost_s = {cost_s}
 chunk_codec = "ffv1"
 """
+
+
+REGISTRY = registry()

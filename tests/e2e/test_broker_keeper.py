@@ -5,21 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from ops.local import children, ports
+from ops.local import ports
 from ops.local.broker_keeper import BrokerKeeper
 from ops.local.kafka import LocalKafkaError
 from ops.local.restart import RestartPolicy
+from tests.e2e import waiting
+from tests.e2e.waiting import alive
 
 pytestmark = pytest.mark.kafka
 WAIT_S = 120.0
+until = partial(waiting.until, within_s=WAIT_S)
 QUICK = RestartPolicy(first_s=0.1, most_s=0.4, healthy_s=600.0)
 # What `reelbus up` is to its broker.
 HOLDER = """
@@ -29,17 +32,6 @@ with BrokerKeeper(sys.argv[1], "auto", report=lambda _: None) as keeper:
     print(keeper.kafka.pid, flush=True)
     sys.stdin.read()
 """
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s: {what}"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    return children.command_line(pid) != ""
 
 
 def kill(keeper: BrokerKeeper) -> int:

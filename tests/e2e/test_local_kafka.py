@@ -5,17 +5,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from ops.local import children, jars, ports
+from ops.local import jars, ports
 from ops.local.kafka import LocalKafka, LocalKafkaError
 from schemas.errors import Fatal
+from tests.e2e import waiting
+from tests.e2e.waiting import alive
 
 pytestmark = pytest.mark.kafka
 # Runs a broker as `reelbus up` would, says so, and then waits to be killed.
@@ -27,17 +29,7 @@ with LocalKafka(sys.argv[1], "auto") as kafka:
     sys.stdin.read()
 """
 WAIT_S = 30.0
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s: {what}"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    return children.command_line(pid) != ""
+until = partial(waiting.until, within_s=WAIT_S)
 
 
 @pytest.fixture

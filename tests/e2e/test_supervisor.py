@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,11 @@ from ops.local import children
 from ops.local.restart import RestartPolicy
 from ops.local.supervisor import StageStatus, Supervisor
 from ops.settings import Settings, SettingsError, load
+from tests.e2e import waiting
+from tests.e2e.waiting import alive
 
 WAIT_S = 30.0
+until = partial(waiting.until, within_s=WAIT_S)
 QUICK = RestartPolicy(first_s=0.05, most_s=0.2, healthy_s=60.0)
 # A stage: leaves a file with its pid, and one at its orderly end.
 STAGE = """
@@ -51,17 +54,6 @@ with Supervisor([("one", 2), ("two", 1)], Settings(data_dir=sys.argv[1]), comman
     print(*[status.pid for status in supervisor.status()], flush=True)
     sys.stdin.read()
 """
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s: {what}"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    return children.command_line(pid) != ""
 
 
 def script(code: str, folder: Path) -> Callable[[str], list[str]]:

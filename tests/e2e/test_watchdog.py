@@ -14,7 +14,6 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from ops.bus import clients, look
-from ops.bus.sending import Outbox
 from ops.bus.transaction import Transactions
 from ops.bus.watchdog import EXIT_HUNG
 from ops.local.kafka import LocalKafka
@@ -23,11 +22,11 @@ from schemas.codec import decode
 from schemas.events import WebhookDelivery
 from schemas.records import Outgoing
 from schemas.topics import JOBS_CONTROL, NOTIFY_LOG
-from schemas.work import Command
 from tests.conftest import MakeSettings
 from tests.e2e.fake_model import REGISTRY
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
+from tests.e2e.test_worker_loop import order, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 STAGE = "tests.e2e.hanging_stage"
@@ -38,19 +37,6 @@ PATIENCE_S = 120.0
 @pytest.fixture
 def settings(make_settings: MakeSettings) -> Settings:
     return make_settings((JOBS_CONTROL, NOTIFY_LOG), watchdog_s=LIMIT_S, health_address="127.0.0.1:0")
-
-
-def send(settings: Settings, *orders: Command) -> None:
-    """All on partition 0, in this order."""
-    outbox = Outbox(clients.producer(settings), settings.prefix, "test")
-    outbox.send([Outgoing(JOBS_CONTROL, o.job, o, partition=0) for o in orders])
-    while outbox.waiting():
-        pass
-    assert not outbox.failures
-
-
-def order(job: str, reason: str = "", at_ms: int = 0) -> Command:
-    return Command(job=job, action="cancel", reason=reason, requested_at_ms=at_ms)
 
 
 def delivered(settings: Settings) -> set[str]:

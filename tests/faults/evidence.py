@@ -29,7 +29,7 @@ from schemas.topics import (
     DeadLetters,
 )
 from schemas.work import ChunkRendered
-from tests.e2e.reading import read_all
+from tests.e2e.reading import group_of, read_all
 from tests.faults.jobs import TENANTS
 from tests.faults.stack import Stack, reply_topic
 
@@ -158,7 +158,7 @@ def groups(settings: Settings) -> dict[str, list[str]]:
     """Topics by consumer group: what every stage must have read to the end when there is nothing left to do."""
     made: dict[str, list[str]] = defaultdict(list)
     for stage in STAGES.values():
-        group = f"{settings.prefix}.render.{settings.pool}" if stage.needs_pool else f"{settings.prefix}.{stage.name}"
+        group = group_of(settings, stage.name)
         for topic in stage.reads:
             other_pool = stage.needs_pool and not topic.entity.endswith(f".{settings.pool}")
             if topic.entity not in NOT_COMMITTED and not other_pool:

@@ -5,11 +5,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
-
-from ops.bus import clients
 from ops.settings import Settings
 from schemas.topics import LIVE_TOPICS
+from tests.e2e.reading import read_topics
 
 OFFSETS_TOPIC = "__consumer_offsets"
 Place = tuple[str, str, int]
@@ -27,24 +25,10 @@ class Commit:
 
 def commits(settings: Settings) -> list[Commit]:
     """Every commit of this prefix's groups, in order of time. Format: OffsetCommitKey/Value of Apache Kafka."""
-    reader = clients.consumer(settings, f"{settings.prefix}.recovery", fetch_wait_max_ms=10)
-    found: list[Commit] = []
-    try:
-        parts = reader.list_topics(OFFSETS_TOPIC, timeout=30).topics[OFFSETS_TOPIC].partitions
-        places = [TopicPartition(OFFSETS_TOPIC, p) for p in parts]
-        ends = {p.partition: reader.get_watermark_offsets(p, timeout=30)[1] for p in places}
-        left = {p for p, end in ends.items() if end > 0}
-        reader.assign([TopicPartition(OFFSETS_TOPIC, p, OFFSET_BEGINNING) for p in left])
-        while left:
-            for message in reader.consume(1000, 0.1):
-                if message.error() is None and message.value() is not None:
-                    commit = _parse(message.key() or b"", message.value() or b"", message.timestamp()[1] / 1000)
-                    if commit is not None and commit.place[0].startswith(f"{settings.prefix}."):
-                        found.append(commit)
-            left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
-    finally:
-        reader.close()
-    return sorted(found, key=lambda commit: commit.at_s)
+    written = (r for r in read_topics(settings, [OFFSETS_TOPIC]) if r.value is not None)
+    found = (_parse(record.key or b"", record.value or b"", record.timestamp_ms / 1000) for record in written)
+    ours = (commit for commit in found if commit is not None and commit.place[0].startswith(f"{settings.prefix}."))
+    return sorted(ours, key=lambda commit: commit.at_s)
 
 
 def _parse(key: bytes, value: bytes, at_s: float) -> Commit | None:
@@ -65,28 +49,10 @@ def _string(raw: bytes, at: int) -> tuple[str, int]:
 
 def arrivals(settings: Settings) -> dict[tuple[str, int], list[float]]:
     """When every record came (s), by topic and partition, indexed by its offset (markers and holes: the next one's)."""
-    reader = clients.consumer(settings, f"{settings.prefix}.arrivals", fetch_wait_max_ms=10)
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
-    names = [t.name(settings.prefix) for t in LIVE_TOPICS]
-    try:
-        known = reader.list_topics(timeout=30).topics
-        ends = {
-            (name, p): reader.get_watermark_offsets(TopicPartition(name, p), timeout=30)[1]
-            for name in names
-            for p in known[name].partitions
-        }
-        left = {place for place, end in ends.items() if end > 0}
-        reader.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
-        while left:
-            for message in reader.consume(1000, 0.1):
-                if message.error() is None:
-                    times = found[message.topic() or "", message.partition() or 0]
-                    at_s = message.timestamp()[1] / 1000
-                    times += [at_s] * ((message.offset() or 0) + 1 - len(times))
-            positions = reader.position(list(reader.assignment()))
-            left = {(p.topic, p.partition) for p in positions if p.offset < ends[p.topic, p.partition]}
-    finally:
-        reader.close()
+    for record in read_topics(settings, [t.name(settings.prefix) for t in LIVE_TOPICS]):
+        times = found[record.topic, record.partition]
+        times += [record.timestamp_ms / 1000] * (record.offset + 1 - len(times))
     return found
 
 

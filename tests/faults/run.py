@@ -5,7 +5,6 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Result:
         injector = Injector(running)
         try:
             injector.run(faults, time.monotonic(), running.advance_cells)
-            asked += _settle(running, callers, plan, say)
+            asked += _settle(running, callers, plan, f"{receiver.url}-more", say)
         finally:
             callers.stop()
         running.stop()
@@ -97,21 +96,21 @@ def run(plan: Plan, folder: Path, say: Say) -> Result:
     return result
 
 
-def _settle(running: Stack, callers: Callers, plan: Plan, say: Say) -> list[Asked]:
+def _settle(running: Stack, callers: Callers, plan: Plan, webhook_url: str, say: Say) -> list[Asked]:
     """Until every job has ended, every group has read to the end and every crash point was hit; more jobs are sent for
     points that wait for work. Returns the jobs that it sent."""
     extra: list[Asked] = []
-    spare = iter(workload(4 * plan.jobs + 400, plan.seed + 1_000_000, callers.jobs[0].request.webhook or _url(callers)))
+    spare = iter(workload(4 * plan.jobs + 400, plan.seed + 1_000_000, webhook_url))
     since_s, before = time.monotonic(), None
     while time.monotonic() - since_s < plan.quiet_s:
         left = running.cells_left()
-        now = (len(callers.finished), callers.all_sent, sum(map(len, left.values())), len(callers.acknowledged))
-        behind, _ = lags(running.direct) if callers.all_sent and not callers.left() else ({"": 1}, {})
-        if callers.all_sent and not callers.left() and not behind and not left:
+        ended = callers.all_sent and not callers.left()
+        behind = lags(running.direct)[0] if ended else {"": 1}
+        if ended and not behind and not left:
             break
-        if now != before or (not callers.left() and len(behind) != getattr(_settle, "_last", -1)):
-            since_s = time.monotonic()
-        before, _settle._last = now, len(behind)  # type: ignore[attr-defined]
+        now = (len(callers.finished), callers.all_sent, sum(map(len, left.values())), len(callers.acknowledged))
+        if (now, len(behind)) != before:
+            since_s, before = time.monotonic(), (now, len(behind))
         if left and callers.all_sent and len(callers.left()) < 2 * EXTRA_EVERY:
             more = [next(spare) for _ in range(EXTRA_EVERY)]
             extra += more
@@ -120,10 +119,6 @@ def _settle(running: Stack, callers: Callers, plan: Plan, say: Say) -> list[Aske
         time.sleep(0.5)  # between two looks; nothing is decided by it
     say(f"settled: {len(callers.finished)} ended, {len(callers.left())} left, cells left {running.cells_left()}")
     return extra
-
-
-def _url(callers: Callers) -> str:
-    return next((a.request.webhook.url.rpartition("/")[0] for a in callers.jobs if a.request.webhook), "")
 
 
 def _by_job(asked: list[Asked], receiver: Receiver) -> dict[str, list[str]]:
@@ -159,7 +154,7 @@ def _figures(running: Stack, injector: Injector, callers: Callers, seen: Evidenc
             "p50": round(recovery.percentile(times, 0.5), 2),
             "p95": round(recovery.percentile(times, 0.95), 2),
             "worst": round(max(times, default=0.0), 2),
-            "holds": recovery.percentile(times, 0.95) <= P95_S and max(times, default=0.0) <= WORST_S,
+            "holds": bool(times) and recovery.percentile(times, 0.95) <= P95_S and max(times) <= WORST_S,
         },
         "chunks": {
             "rendered_once": distinct,
@@ -242,6 +237,3 @@ def report(result: Result) -> str:
 def details(result: Result) -> dict[str, Any]:
     """For a report file."""
     return {"dose": asdict(result.plan.dose), **json.loads(result.line())}
-
-
-Runner = Callable[[Plan, Path, Say], Result]

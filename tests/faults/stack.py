@@ -17,6 +17,7 @@ from ops.local.supervisor import Supervisor
 from ops.settings import Settings
 from ops.storage.local_s3 import S3Endpoint, serve
 from schemas.topics import LIVE_TOPICS, CallersTopic, Topic, reply_topic_of
+from tests.e2e.fake_model import registry
 from tests.faults.brokers import Brokers, brokers
 from tests.faults.jobs import TENANTS
 from tests.faults.proxy import FaultProxy
@@ -30,26 +31,10 @@ PROCESSES = {
 """How many of every stage run: two where one takes over from the other."""
 POLICY = RestartPolicy(first_s=0.2, most_s=1.0, healthy_s=5.0)
 """As in `reelbus up`, but nobody waits half a minute for a stage that is killed again and again on purpose."""
-REGISTRY = """
-[[model]]
-name = "fake"
-family = "fake"
-source = "none"
-revision = "1"
-pools = ["cpu"]
-clip_frames = 17
-given_frames = 5
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 4
-guidance = 1.0
-chunk_cost_s = 0.1
-chunk_codec = "ffv1"
-"""
+STEPS_PER_CHUNK = 4
+REGISTRY = registry(steps=STEPS_PER_CHUNK, cost_s=0.1)
 CELLS_AT_ONCE = 3
 """Stages that die at crash points at the same time: with all of them nothing would ever get through."""
-STEPS_PER_CHUNK = 4
 STEP_TIMEOUT_S = 4.0
 Say = Callable[[str], None]
 
@@ -132,9 +117,8 @@ class Stack:
         environment = {**os.environ, **self.settings.environment(), "REELBUS_WORKER_ID": f"extra-{number}"}
         with (self.folder / f"extra-{stage}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.process", stage],
-                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                self._command(stage), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def _command(self, stage: str) -> list[str]:
         given = [f"PYTHONPATH={ROOT}", f"FAULT_LOG={self.folder}", f"CLOCK_STEP={self.clock_file}"]
@@ -243,15 +227,15 @@ def credentials(endpoint: S3Endpoint) -> None:
 
 def settings_for(folder: Path, broker: Brokers, prefix: str, store: str, endpoint_url: str) -> Settings:
     """Settings of a pipeline whose files are in `folder`."""
-    registry = folder / "registry.toml"
-    registry.write_text(REGISTRY)
+    models = folder / "registry.toml"
+    models.write_text(REGISTRY)
     return Settings(
         bootstrap_servers=broker.bootstrap_servers,
         prefix=prefix,
         store=store,
         s3_endpoint_url=endpoint_url,
         data_dir=str(folder / "data"),
-        registry=str(registry),
+        registry=str(models),
         step_timeout_s=STEP_TIMEOUT_S,
         webhook_allow_private=True,
         webhook_secret_file=str(_secret(folder)),

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ops.media.chunk_file import UnreadableChunk
 from ops.settings import Settings
 from ops.storage.open import open_store
 from ops.storage.store import Store
@@ -24,7 +25,7 @@ from schemas.topics import CHUNKS_INSPECTED
 from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
 from stream_processors.inspect import core
 from stream_processors.inspect.blocklist import Blocklist, dhash
-from stream_processors.inspect.frames import UnreadableChunk, sampled_frames
+from stream_processors.inspect.frames import sampled_frames
 from stream_processors.inspect.opennsfw import OpenNsfw
 from stream_processors.inspect.provider import AnyBlocks, make_moderator
 from stream_processors.inspect.shell import Inspector, load_policy

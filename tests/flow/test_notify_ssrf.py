@@ -6,22 +6,18 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import httpcore
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from ops.net import dialling
 from ops.net.addresses import Refused, parse_url
 from ops.net.dialling import NoAnswer
 from stream_processors.notify import fetch
 from stream_processors.notify.fetch import Fetcher
+from tests.hostile import tls
 
 BODY = b'{"the":"body"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -234,31 +230,10 @@ def test_a_name_that_does_not_exist(failure: Exception) -> None:
 
 def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext, list[str | None]]:
     """A self-signed certificate for `name`: server context, client context that trusts it, names asked for by SNI."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "cert.pem"
-    pem.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(pem)
+    ours, public = tls.certificate(folder, [name])
     asked: list[str | None] = []
     ours.sni_callback = lambda _socket, host, _context: asked.append(host)
-    return ours, ssl.create_default_context(cafile=str(pem)), asked
+    return ours, ssl.create_default_context(cafile=str(public)), asked
 
 
 def test_tls_checks_the_name_and_not_the_pinned_address(tmp_path: Path) -> None:

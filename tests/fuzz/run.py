@@ -5,7 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from schemas.events import JobEvent
 from schemas.ids import job_key
 from schemas.records import Incoming
 from schemas.topics import JOBS_EVENTS, DeadLetters, Topic
-from tests.e2e.reading import read_all
+from tests.e2e.fake_model import registry
+from tests.e2e.reading import group_of, read_all
 from tests.faults.recovery import arrivals, commits
 from tests.fuzz.records import COMMITTED, JOB_EVERY, NUMBER, Sent, job, records, topics
 
@@ -33,23 +34,7 @@ DRAIN_S = 120.0
 STUCK_S = 120.0
 JOBS_S = 300.0
 STALL_BAR_S = 1.0
-REGISTRY = """
-[[model]]
-name = "shapes"
-family = "fake"
-source = "none"
-revision = "sha256:9f61f17fe9eb2d8f"
-pools = ["cpu"]
-clip_frames = 17
-given_frames = 5
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 8
-guidance = 2.0
-chunk_cost_s = 0.01
-chunk_codec = "ffv1"
-"""
+REGISTRY = registry(name="shapes", revision="sha256:9f61f17fe9eb2d8f", steps=8, guidance=2.0, cost_s=0.01)
 Place = tuple[str, int]
 
 
@@ -92,14 +77,12 @@ class Report:
 
 def settings_in(folder: Path, bootstrap_servers: str, prefix: str) -> Settings:
     """Settings of a run, topics applied. The dead-letter stop is off: nearly all records here are bad."""
-    registry = folder / "registry.toml"
-    registry.write_text(REGISTRY)
-    known = {one.name for one in fields(Settings)}
-    off = {name: 0 for name in ("dead_letter_max_share", "dead_letter_max_run") if name in known}
+    models = folder / "registry.toml"
+    models.write_text(REGISTRY)
     made = Settings(
         bootstrap_servers=bootstrap_servers, prefix=prefix, store=str(folder / "store"), data_dir=str(folder / "data"),
-        registry=str(registry),
-    ).replace(**off)  # fmt: skip
+        registry=str(models), dead_letter_max_share=0, dead_letter_max_run=0,
+    )  # fmt: skip
     topics_admin.apply(made, topics_admin.plan(made))
     return made
 
@@ -114,9 +97,8 @@ class Lags:
         self.sent: dict[Place, int] = {}
         """Offset after the last record that this run has sent there."""
         for topic, stage in self.stage_of.items():
-            group = f"render.{settings.pool}" if stage == "render" else stage
             if stage not in self._consumers:
-                self._consumers[stage] = clients.consumer(settings, clients.group_id(settings, group))
+                self._consumers[stage] = clients.consumer(settings, group_of(settings, stage))
             name = topic.name(settings.prefix)
             count = table.partition_count(self._consumers[stage], name)
             self._places[stage] += [TopicPartition(name, p) for p in range(count)]
