@@ -187,23 +187,38 @@ def test_a_render_worker_finishes_its_chunk_and_no_other(make_settings: MakeSett
     (tmp_path / "registry.toml").write_text(rendering.REGISTRY)
     settings = make_settings(topics=rendering.TOPICS, registry=str(tmp_path / "registry.toml"), worker_id="w")
     producer = clients.producer(settings)
-    for number in range(4):
+
+    def send(number: int) -> None:
         task = rendering.task_of(number, rendering.spec_of(number, model="steady"))
         producer.produce(CHUNKS["cpu"].name(settings.prefix), key=b"k", value=encode(task), partition=0)
-    assert producer.flush(30) == 0
+        assert producer.flush(30) == 0
+
+    send(0)
     reports = []
     for rounds in range(1, 3):
         with running(settings, "ops", "run", "render") as process:
             until(partial(at_work, settings, rounds), "a chunk on the device")
+            # Not before: of chunks that come together any may be ready first, and then its offset must wait.
+            send(rounds)
+            until(partial(at_hand_or_done, settings, rounds), "another chunk at hand")
             assert terminate(process) == 0
         assert members(settings, "render.cpu") == 0
         reports = [decode(ChunkRendered, record.value) for record in read_all(settings, CHUNKS_RENDERED)]
         assert committed(settings, "render.cpu", CHUNKS["cpu"]) == len(reports)
+    send(3)
     with running(settings, "ops", "run", "render"):
         until_records(settings, CHUNKS_RENDERED, 4)
     reports = [decode(ChunkRendered, record.value) for record in read_all(settings, CHUNKS_RENDERED)]
     assert Counter(report.status for report in reports) == {"rendered": 4}
     assert len({report.chunk_id for report in reports}) == 4
+
+
+def at_hand_or_done(settings: Settings, number: int) -> bool:
+    """Whether a worker has said that it has this chunk and an earlier one, or no earlier one is left."""
+    name = rendering.task_of(number, rendering.spec_of(number, model="steady")).chunk_id
+    states = [decode(WorkerState, record.value) for record in read_all(settings, WORKERS_STATE)]
+    held = any(name in state.pending and len(state.pending) > 1 for state in states)
+    return held or len(read_all(settings, CHUNKS_RENDERED)) >= number
 
 
 def at_work(settings: Settings, workers: int) -> bool:
