@@ -173,7 +173,8 @@ class JobEvent(Record, frozen=True, kw_only=True):
     batch_id: str = ""
     """Batch that the job belongs to."""
     fingerprint: str = ""
-    """Hex SHA-256 of the request's meaning, on job.accepted, and on job.rejected when the request could be read."""
+    """Hex SHA-256 of the meaning of the request that it speaks of, so that what comes of another request under the same
+    id changes nothing. "" when the request could not be read, and for what is said of whatever lies under the id."""
     requested_at_ms: int = 0
     """Broker timestamp of the request record."""
     deadline_ms: int | None = None

@@ -59,6 +59,7 @@ def plan_event(
     source: str, kind: EventType, plan: Plan, *, at_ms: int, about: str = "", **facts: Unpack[Facts]
 ) -> JobEvent:
     """`job_event` for stages that have the plan."""
+    facts.setdefault("fingerprint", plan.fingerprint)
     return job_event(
         source,
         kind,
@@ -76,6 +77,7 @@ def cleared_event(
     source: str, kind: EventType, cleared: ClearedJob, *, at_ms: int, about: str = "", **facts: Unpack[Facts]
 ) -> JobEvent:
     """`job_event` for stages that have the cleared request."""
+    facts.setdefault("fingerprint", cleared.fingerprint)
     return job_event(
         source,
         kind,

@@ -123,9 +123,12 @@ class Command(Record, frozen=True, kw_only=True):
 
     job: str
     """tenant/job_id."""
-    action: Literal["cancel", "redo_chunk", "release", "expire"]
+    action: Literal["cancel", "redo_chunk", "release", "expire", "admit", "withdraw"]
     """cancel: by the user. redo_chunk: mux found a chunk missing or corrupt. release: mux is done with the job.
-    expire: track says that its deadline passed."""
+    expire: track says that its deadline passed. admit: track says that the request of this fingerprint is the one that
+    owns the id; withdraw: that it is not."""
+    fingerprint: str = ""
+    """For admit and withdraw: which of the requests under this id."""
     chunk: int = -1
     """For redo_chunk: which one."""
     mux_attempt: int = 0
@@ -185,7 +188,8 @@ class ChunkProgress(Record, frozen=True, kw_only=False):
 
 class SchedulerRow(Record, frozen=True, kw_only=True):
     """Progress of one live job in the scheduler (topic dispatch.state, key "<job>#progress"; its plan is at
-    "<job>#plan"). Cancelled and finished jobs keep a short row without chunks, so that a late plan changes nothing."""
+    "<job>#plan"; plans of other requests under the id wait at "<job>#<fingerprint>#plan"). Cancelled and finished jobs
+    keep a short row without chunks, so that a late plan changes nothing."""
 
     job: str
     """tenant/job_id."""
@@ -207,3 +211,5 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """Why a job ended that was not here yet when it was told to; as in Reason."""
     reason: str = ""
     """The same as a sentence."""
+    admitted: bool = False
+    """track has said that the request of this fingerprint owns the id. Before that nothing goes to the muxer."""

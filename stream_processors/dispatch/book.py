@@ -26,6 +26,18 @@ def plan_key(job: str) -> str:
     return f"{job}#plan"
 
 
+def rival_key(plan: Plan) -> str:
+    """Key of another request's plan under the id of a live job in dispatch.state."""
+    return f"{plan.job}#{plan.fingerprint}#plan"
+
+
+def queued(job: Job, now_ms: int, again: bool = False) -> Outgoing:
+    """The event that tells that a request was taken in, and asks track whether it is the one that owns the id."""
+    job.asked_at_ms = now_ms
+    mark = job.plan.fingerprint
+    return event(job.plan, "job.queued", now_ms, about=f"{mark} {now_ms}" if again else mark, progress=job.progress())
+
+
 class Book:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
@@ -35,12 +47,15 @@ class Book:
 
     def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow]) -> None:
         """Take over the state that a predecessor wrote."""
-        by_job = {plan.job: plan for plan in plans}
+        by_job: dict[str, dict[str, Plan]] = {}
+        for plan in plans:
+            by_job.setdefault(plan.job, {})[plan.fingerprint] = plan
         rows = sorted(rows, key=lambda r: r.at_ms)
         self.ended.restore(row for row in rows if row.phase in ("done", "cancelled"))
         for row in rows:
-            if row.phase in ("active", "assembling") and row.job in by_job:
-                job = self.jobs[row.job] = Job(by_job[row.job], row)
+            if row.phase in ("active", "assembling") and row.fingerprint in by_job.get(row.job, ()):
+                plan = by_job[row.job].pop(row.fingerprint)
+                job = self.jobs[row.job] = Job(plan, row, rivals=list(by_job[row.job].values()))
                 for index, chunk in enumerate(row.chunks):
                     if chunk.state == "d":
                         self.in_flight[job.ids[index]] = job.key
@@ -49,10 +64,46 @@ class Book:
         """Jobs that still want chunks."""
         return [job for job in self.jobs.values() if job.row.phase == "active"]
 
-    def open(self, plan: Plan, now_ms: int) -> tuple[Job, list[Outgoing]]:
-        """A job that was not known, and what keeps it."""
+    def open(self, plan: Plan, now_ms: int, rivals: Iterable[Plan] = ()) -> list[Outgoing]:
+        """A job that was not known."""
         job = self.jobs[plan.job] = new_job(plan, now_ms)
-        return job, [Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
+        job.rivals = list(rivals)
+        self.ended.rows.pop(plan.job, None)
+        return [Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job), queued(job, now_ms)]
+
+    def join(self, job: Job, plan: Plan) -> list[Outgoing]:
+        """A plan under the id of a live job. Another request's is kept until track has said whose the id is."""
+        if job.row.admitted or plan.fingerprint in (p.fingerprint for p in (job.plan, *job.rivals)):
+            return []
+        job.rivals.append(plan)
+        return [Outgoing(DISPATCH_STATE, rival_key(plan), plan)]
+
+    def admit(self, job: Job) -> list[Outgoing]:
+        """The id is this request's: the others are forgotten. The row is still to be saved."""
+        job.row = replace(job.row, admitted=True)
+        return self._without_rivals(job)
+
+    def withdraw(self, job: Job, now_ms: int) -> list[Outgoing]:
+        """The id is not this request's: it was never here, and the next one has its turn."""
+        self._drop(job)
+        return [Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
+
+    def _succeed(self, job: Job, now_ms: int) -> list[Outgoing]:
+        """What is left of a dropped job: its plan goes, a rival takes its place."""
+        if not job.rivals:
+            return [Outgoing(DISPATCH_STATE, plan_key(job.key), None)]
+        heir, *others = job.rivals
+        return [Outgoing(DISPATCH_STATE, rival_key(heir), None), *self.open(heir, now_ms, others)]
+
+    def _without_rivals(self, job: Job) -> list[Outgoing]:
+        gone = [Outgoing(DISPATCH_STATE, rival_key(rival), None) for rival in job.rivals]
+        job.rivals.clear()
+        return gone
+
+    def _drop(self, job: Job) -> None:
+        for index in range(len(job.ids)):
+            self.landed(job, index)
+        del self.jobs[job.key]
 
     def saved(self, job: Job) -> Outgoing:
         """The record that keeps a live job's progress."""
@@ -64,20 +115,34 @@ class Book:
             del self.in_flight[job.ids[index]]
 
     def end(
-        self, job: Job, kind: EventType, now_ms: int, reason: Reason, frames: FrameVerdict | None = None
+        self,
+        job: Job,
+        kind: EventType,
+        now_ms: int,
+        reason: Reason,
+        frames: FrameVerdict | None = None,
+        by_order: bool = False,
     ) -> list[Outgoing]:
-        """The scheduler ends a job: says so, and keeps only why."""
-        said = event(job.plan, kind, now_ms, reason=reason, progress=job.progress(), frames=frames)
-        return [said, *self.close(job, now_ms, reason)]
+        """The scheduler ends a job: says so, and keeps only why. by_order: an order that names the id ends
+        whatever lies under it; all else ends one request."""
+        mark = "" if by_order else job.row.fingerprint
+        said = event(
+            job.plan, kind, now_ms, reason=reason, progress=job.progress(), frames=frames, fingerprint=mark
+        )  # fmt: skip
+        return [said, *self.close(job, now_ms, reason, by_order)]
 
-    def close(self, job: Job, now_ms: int, reason: Reason | None = None) -> list[Outgoing]:
-        """Drop a live job whose end has been said. reason: None when somebody else said it."""
-        for index in range(len(job.ids)):
-            self.landed(job, index)
-        del self.jobs[job.key]
+    def close(self, job: Job, now_ms: int, reason: Reason | None = None, by_order: bool = False) -> list[Outgoing]:
+        """Drop a live job whose end has been said. reason: None when somebody else said it. by_order: as for `end`."""
+        self._drop(job)
         code, message = (reason.code, reason.message) if reason else ("", "")
-        row = replace(job.row, phase=_phase(code), at_ms=now_ms, chunks=(), reason_code=code, reason=message)
-        return [Outgoing(DISPATCH_STATE, plan_key(job.key), None), self.ended.remember(row)]
+        mark = "" if by_order else job.row.fingerprint
+        row = replace(
+            job.row, phase=_phase(code), at_ms=now_ms, chunks=(), reason_code=code, reason=message, fingerprint=mark
+        )
+        out = [self.ended.remember(row)]
+        if by_order:
+            out += self._without_rivals(job)
+        return [*out, *self._succeed(job, now_ms)]
 
     def close_unseen(self, job: str, now_ms: int, reason: Reason) -> list[Outgoing]:
         """End a job that is not here yet: its plan may lie in Kafka, or never come."""

@@ -15,7 +15,7 @@ from schemas.records import Outgoing
 from schemas.request import Lane
 from schemas.work import ChunkInspected, Command, SchedulerRow, WorkerState
 from stream_processors.dispatch.assembly import Assembly
-from stream_processors.dispatch.book import Book
+from stream_processors.dispatch.book import Book, queued
 from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job, check_plan
@@ -24,6 +24,8 @@ from stream_processors.dispatch.positions import estimate
 MAX_FAILURES = 3
 """Times that workers may report a chunk as failed before its job fails."""
 REPORT_EVERY_MS = 1_000
+ASK_AGAIN_MS = 30_000
+"""A job that waits for nothing but track's word is asked about again."""
 
 
 class Scheduler:
@@ -61,12 +63,11 @@ class Scheduler:
         """A job joins. A job that is known changes nothing; one that has ended is told its end again. Raises
         InvalidMessage for a plan that can never be carried out."""
         check_plan(plan)
-        if plan.job in self.jobs:
-            return []
-        if plan.job in self.finished:
+        if (job := self.jobs.get(plan.job)) is not None:
+            return self._book.join(job, plan)
+        if self._book.ended.speaks_for(plan):
             return self._book.ended.said(plan.job, now_ms, plan)
-        job, kept = self._book.open(plan, now_ms)
-        return [*kept, event(plan, "job.queued", now_ms, progress=job.progress())]
+        return self._book.open(plan, now_ms)
 
     def on_inspected(self, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
         """A chunk came back. Late, repeated and foreign results change nothing."""
@@ -86,11 +87,11 @@ class Scheduler:
             reason = Reason(code="frames_refused", message=message)
             return self._book.end(job, "job.rejected", now_ms, reason, frames=inspected.verdict)
         job.set_ready(rendered, inspected.verdict)
-        return self._assembly.hand_over(job, now_ms) if job.complete else [self._book.saved(job)]
+        return self._onward(job, now_ms)
 
     def on_control(self, control: Command, now_ms: int) -> list[Outgoing]:
         """Cancel by the user, expire by track, redo and release by mux; release by track for a job that it knows to be
-        over."""
+        over, admit and withdraw for one that it was asked about."""
         job = self.jobs.get(control.job)
         if control.action == "cancel":
             return self._cancel(control, job, now_ms)
@@ -98,8 +99,10 @@ class Scheduler:
             return self._expire(control, job, now_ms)
         if job is None:
             return []
+        if control.action in ("admit", "withdraw"):
+            return self._whose(control, job, now_ms)
         if control.action == "release" and control.mux_attempt == 0:
-            return self._book.close(job, now_ms)
+            return self._book.close(job, now_ms, by_order=True)
         return self._assembly.answer(job, control, now_ms)
 
     def on_worker(self, state: WorkerState, now_ms: int) -> None:
@@ -128,6 +131,8 @@ class Scheduler:
             return self._book.end(job, "job.expired", now_ms, expiry_reason("deadline_passed"))
         if self._timeout_ms and job.goes_in_circles(now_ms - self._timeout_ms):
             return self._book.end(job, "job.expired", now_ms, expiry_reason("no_progress"))
+        if job.complete:  # and not admitted yet: the question or the answer may be lost, with a table that was restored
+            return [queued(job, now_ms, again=True)] if now_ms - job.asked_at_ms > ASK_AGAIN_MS else []
         return self._handing.ask_again(job, now_ms)
 
     def _reports(self, now_ms: int) -> list[Outgoing]:
@@ -142,6 +147,19 @@ class Scheduler:
         return out
 
     # ---- what happens to a job -------------------------------------------------------------------------------------
+
+    def _onward(self, job: Job, now_ms: int) -> list[Outgoing]:
+        """To the muxer, once all chunks are ready and the id is this request's: two requests under one id would share
+        one video."""
+        return self._assembly.hand_over(job, now_ms) if job.complete and job.row.admitted else [self._book.saved(job)]
+
+    def _whose(self, control: Command, job: Job, now_ms: int) -> list[Outgoing]:
+        """track's answer to `job.queued`."""
+        if job.row.admitted or control.fingerprint != job.row.fingerprint:
+            return []
+        if control.action == "withdraw":
+            return self._book.withdraw(job, now_ms)
+        return [*self._book.admit(job), *self._onward(job, now_ms)]
 
     def _chunk_failed(self, job: Job, index: int, error: str, now_ms: int) -> list[Outgoing]:
         failures = job.chunk(index).failures + 1
@@ -162,11 +180,11 @@ class Scheduler:
             message = "too late to cancel: all chunks are rendered and the video is being assembled"
             refused = Reason(code="cancel_too_late", message=message)
             return [event(job.plan, "job.cancel-refused", now_ms, reason=refused)]
-        return self._book.end(job, "job.cancelled", now_ms, reason)
+        return self._book.end(job, "job.cancelled", now_ms, reason, by_order=True)
 
     def refuse(self, plan: Plan, reason: Reason, now_ms: int) -> list[Outgoing]:
         """A plan that cannot be taken in: its job fails, unless an earlier plan of it was."""
-        if plan.job in self.jobs or plan.job in self.finished:
+        if plan.job in self.jobs or self._book.ended.speaks_for(plan):
             return []
         return [event(plan, "job.failed", now_ms, reason=reason)]
 
@@ -182,11 +200,14 @@ class Scheduler:
         if job is None:
             return self._end_unseen(control.job, now_ms, expiry_reason(code))
         if job.row.phase == "active" and code == "deadline_passed":
-            return self._book.end(job, "job.expired", now_ms, expiry_reason(code))
+            return self._book.end(job, "job.expired", now_ms, expiry_reason(code), by_order=True)
         return [event(job.plan, "job.progress", now_ms, about=f"asked {now_ms}", progress=job.progress())]
 
     def _end_unseen(self, job: str, now_ms: int, reason: Reason) -> list[Outgoing]:
-        """End a job that is not among the living: one that has ended says so again."""
-        if job in self.finished:
-            return self._book.ended.said(job, now_ms)
-        return self._book.close_unseen(job, now_ms, reason)
+        """End a job that is not among the living: one that has ended says so again. If track never confirmed that one,
+        another request of the id may be on its way, and is meant as well."""
+        row = self.finished.get(job)
+        said = [] if row is None else self._book.ended.said(job, now_ms)
+        if row is not None and (row.admitted or not row.fingerprint):
+            return said
+        return [*said, *self._book.close_unseen(job, now_ms, reason)]

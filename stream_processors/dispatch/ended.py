@@ -65,13 +65,20 @@ class Ended:
         code = row.reason_code or ("cancelled" if row.phase == "cancelled" else "")
         if code not in KINDS:
             return []
-        reason = Reason(code=code, message=row.reason or "cancelled by request")
+        kind, reason = KINDS[code], Reason(code=code, message=row.reason or "cancelled by request")
         if plan is not None:
-            return [event(plan, KINDS[code], now_ms, reason=reason)]
+            return [event(plan, kind, now_ms, reason=reason, fingerprint=row.fingerprint)]
         bare = JobEvent(
-            id=event_id(KINDS[code], job, ""), source="dispatch", type=KINDS[code], job=job, at_ms=now_ms, reason=reason
-        )
+            id=event_id(kind, job, ""), source="dispatch", type=kind, job=job, at_ms=now_ms, reason=reason,
+            fingerprint=row.fingerprint,
+        )  # fmt: skip
         return [Outgoing(JOBS_EVENTS, job, bare)]
+
+    def speaks_for(self, plan: Plan) -> bool:
+        """Is the end of this plan's id known, whichever request it was that ended? One that track never confirmed ended
+        for itself alone."""
+        row = self.rows.get(plan.job)
+        return row is not None and (row.admitted or row.fingerprint in ("", plan.fingerprint))
 
     def forget_old(self, now_ms: int) -> Iterator[Outgoing]:
         """Drop what has been remembered for long enough."""

@@ -1,6 +1,6 @@
 """One job in the scheduler: its plan, its chunks, and what may be rendered next. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from msgspec.structs import replace
@@ -22,6 +22,10 @@ class Job:
     reported: Progress | None = None
     """Last progress told to the world."""
     reported_at_ms: int = 0
+    asked_at_ms: int = 0
+    """When track was last asked whether this request owns the id."""
+    rivals: list[Plan] = field(default_factory=list)
+    """Other requests under the same id, for the case that it does not."""
 
     @property
     def key(self) -> str:

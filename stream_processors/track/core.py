@@ -14,6 +14,7 @@ from schemas.lifecycle import ENDS, TERMINAL, advance
 from schemas.records import Outgoing
 from schemas.topics import JOBS_FINISHED, JOBS_STATE, USAGE_METERED
 from stream_processors.track.telling import (
+    admission,
     asked_again,
     called_off,
     finished,
@@ -43,17 +44,18 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
     if state is not None and (told := asked_again(state, event) or second_request(state, event)) is not None:
         # The first request goes on, or has ended as it has. Who asks again is told again, with the same id.
         return None, [said(told), *called_off(state, event)]
-    if state is not None and (event.id in state.seen or of_another_request(state, event)):
+    if state is not None and event.id in state.seen:
         return None, ()
-    after = fold(state, event)
+    other = state is not None and of_another_request(state, event)
+    after = None if other else fold(state, event)
     if after is None:
-        return None, let_go(state, state, event) if state is not None else ()
+        return None, [*let_go(state, state, event), *admission(state, event)] if state is not None else ()
     out = [Outgoing(JOBS_STATE, after.job, after, partition=partition)]
     if after.state in TERMINAL and event.type != "job.deleted":
         out += [Outgoing(JOBS_FINISHED, after.job, finished(after)), Outgoing(USAGE_METERED, after.job, usage(after))]
     if (told := reply(state, after, event)) is not None:
         out.append(said(told))
-    return after, [*out, *let_go(state, after, event)]
+    return after, [*out, *let_go(state, after, event), *admission(after, event)]
 
 
 def instead(event: JobEvent, message: str) -> JobEvent | None:

@@ -61,8 +61,28 @@ def second_request(state: JobState, event: JobEvent) -> JobReply | None:
 
 
 def of_another_request(state: JobState, event: JobEvent) -> bool:
-    """A bad file of another request under the id of this job; its sender was told of the conflict."""
-    return event.source == "intake" and event.fingerprint != state.fingerprint
+    """What a stage says of another request under the id of this job; its sender was told of the conflict."""
+    named = bool(event.fingerprint and state.fingerprint)
+    return event.source != "moderate" and named and event.fingerprint != state.fingerprint
+
+
+def admission(state: JobState, event: JobEvent) -> Sequence[Outgoing]:
+    """The answer to dispatch, which has taken a request in: whether it is the one that made the job.
+
+    Two requests under one id may come to dispatch in another order than to track, and only one order is right. dispatch
+    makes no video before it has this answer; of a job that has ended `let_go` tells it.
+    """
+    if event.source != "dispatch" or event.type != "job.queued" or not event.fingerprint or state.state in TERMINAL:
+        return ()
+    other = of_another_request(state, event)
+    command = Command(
+        job=state.job,
+        action="withdraw" if other else "admit",
+        fingerprint=event.fingerprint,
+        reason="another request owns this id" if other else "",
+        requested_at_ms=event.at_ms,
+    )
+    return (Outgoing(JOBS_CONTROL, state.job, command),)
 
 
 def asked_again(state: JobState, event: JobEvent) -> JobReply | None:

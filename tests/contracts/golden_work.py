@@ -96,6 +96,13 @@ def control() -> Goldens:
         "jobs.control/release": Command(
             job=cancel.job, action="release", mux_attempt=1, requested_at_ms=T0 + 4_100
         ),
+        "jobs.control/admit": Command(
+            job=cancel.job, action="admit", fingerprint=fingerprint("one"), requested_at_ms=T0 + 310
+        ),
+        "jobs.control/withdraw": Command(
+            job=cancel.job, action="withdraw", fingerprint=fingerprint("another"), requested_at_ms=T0 + 310,
+            reason="another request owns this id",
+        ),
         "jobs.control/expire": Command(
             job=cancel.job, action="expire", requested_at_ms=T0 + 9_000,
             reason="deadline_passed: the deadline passed before the video was rendered",
@@ -114,7 +121,7 @@ def scheduler(plan: Plan) -> Goldens:
     given = ChunkProgress(state="d", attempt=1, at_ms=T0 + 500)
     running = (chunk(0), given, *[ChunkProgress(state="w")] * (len(plan.chunks) - 2))
     mark = fingerprint(plan.request)
-    row = SchedulerRow(job=plan.job, phase="active", fingerprint=mark, at_ms=T0 + 300, chunks=running,
+    row = SchedulerRow(job=plan.job, phase="active", admitted=True, fingerprint=mark, at_ms=T0 + 300, chunks=running,
                        started_at_ms=T0 + 400, moderator=PROVIDER)  # fmt: skip
     all_ready = tuple(chunk(i) for i in range(len(plan.chunks)))
     return {
@@ -122,7 +129,9 @@ def scheduler(plan: Plan) -> Goldens:
         "dispatch.state/assembling": replace(
             row, phase="assembling", at_ms=T0 + 2_000, chunks=all_ready, mux_attempt=1
         ),
-        "dispatch.state/done": SchedulerRow(job=plan.job, phase="done", fingerprint=mark, at_ms=T0 + 4_200),
+        "dispatch.state/done": SchedulerRow(
+            job=plan.job, phase="done", fingerprint=mark, at_ms=T0 + 4_200, admitted=True
+        ),
         "dispatch.state/cancelled-before-its-plan-came": SchedulerRow(
             job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900, reason_code="cancelled",
             reason="the customer changed their mind",

@@ -16,40 +16,21 @@ from stream_processors.dispatch.assembly import MAX_MUX_ATTEMPTS, MUX_SILENT_MS
 from stream_processors.dispatch.core import MAX_FAILURES, Scheduler
 from stream_processors.dispatch.handing import LOST_FIRST_MS
 from tests.core.plans import plan, result, worker
-
-WEIGHTS = {"express": 8.0, "standard": 3.0, "bulk": 1.0}
-
-
-def tasks(out: list[Outgoing]) -> list[ChunkTask]:
-    return [o.record for o in out if isinstance(o.record, ChunkTask)]
+from tests.core.scheduled import WEIGHTS, answer, events, mux_tasks, render_all, tasks
 
 
-def mux_tasks(out: list[Outgoing]) -> list[MuxTask]:
-    return [o.record for o in out if isinstance(o.record, MuxTask)]
+class Admitting(Scheduler):
+    """Beside a track that admits every request at once."""
 
-
-def events(out: list[Outgoing]) -> list[str]:
-    return [o.record.type for o in out if isinstance(o.record, JobEvent)]
+    def on_plan(self, plan: Plan, now_ms: int) -> list[Outgoing]:
+        return [*super().on_plan(plan, now_ms), *self.on_control(answer("admit", plan), now_ms)]
 
 
 @pytest.fixture
 def scheduler():
-    made = Scheduler(WEIGHTS)
+    made = Admitting(WEIGHTS)
     made.on_worker(worker(), 0)
     return made
-
-
-def render_all(scheduler, now_ms: int = 10, rounds: int = 50) -> list[Outgoing]:
-    """Let one perfect worker render until nothing is handed out any more."""
-    everything: list[Outgoing] = []
-    for _ in range(rounds):
-        out = scheduler.tick(now_ms)
-        everything += out
-        for task in tasks(out):
-            everything += scheduler.on_inspected(result(task), now_ms)
-        if not tasks(out):
-            break
-    return everything
 
 
 def test_a_job_is_rendered_in_order_and_handed_to_mux_once(scheduler):
@@ -374,7 +355,10 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_and_stops_nobody(scheduler
 
 
 STEPS = st.lists(
-    st.sampled_from(["plan", "tick", "done", "done", "again", "fail", "kill", "cancel", "redo", "release", "worker"]),
+    st.sampled_from(
+        ["plan", "other", "tick", "done", "done", "again", "fail", "kill", "cancel", "redo", "release", "worker"]
+        + ["track"] * 2
+    ),
     max_size=60,
 )
 
@@ -388,7 +372,11 @@ class _World:
         self.sent: list[ChunkTask] = []
         self.done: list[ChunkTask] = []
         self.mux: dict[str, list[int]] = {}
+        self.muxed: dict[str, set[str]] = {}
         self.ended: dict[str, int] = {}
+        self.plans: list[Plan] = []
+        self.owners: dict[str, str] = {}
+        self.questions: list[JobEvent] = []
         self.now_ms = 0
         self.jobs = 0
 
@@ -403,8 +391,18 @@ class _World:
                 self.sent.append(o.record)
             elif isinstance(o.record, MuxTask):
                 self.mux.setdefault(o.key, []).append(o.record.attempt)
+                self.muxed.setdefault(o.key, set()).add(o.record.plan.fingerprint)
+            elif isinstance(o.record, JobEvent) and o.record.type == "job.queued":
+                self.questions.append(o.record)
             elif isinstance(o.record, JobEvent) and o.record.type in ("job.failed", "job.cancelled"):
-                self.ended[o.key] = self.ended.get(o.key, 0) + 1
+                self.ended[o.key] = self.ended.get(o.key, 0) + (o.record.fingerprint in ("", self.owners.get(o.key)))
+
+    def track(self) -> None:
+        """The oldest question is answered."""
+        about = self.questions.pop(0)
+        own = self.owners[about.job] == about.fingerprint
+        control = Command(job=about.job, action="admit" if own else "withdraw", fingerprint=about.fingerprint)
+        self.write(self.scheduler.on_control(control, self.now_ms))
 
     def kill(self) -> None:
         self.scheduler = Scheduler(WEIGHTS)
@@ -418,10 +416,15 @@ class _World:
         self.now_ms += 700
         if step == "plan":
             self.jobs += 1
-            new = plan(
-                f"j{self.jobs}", chunks=1 + self.jobs % 3, chained=self.jobs % 2 == 0, requested_at_ms=self.now_ms
-            )
-            self.write(scheduler.on_plan(new, self.now_ms))
+            facts = {"chunks": 1 + self.jobs % 3, "chained": self.jobs % 2 == 0, "requested_at_ms": self.now_ms}
+            bodies = [plan(f"j{self.jobs}", seed=seed, **facts) for seed in (1, 2)]
+            self.owners[bodies[0].job] = bodies[self.now_ms // 700 % 2].fingerprint
+            self.plans += bodies[1:]
+            self.write(scheduler.on_plan(bodies[0], self.now_ms))
+        elif step == "other" and self.plans:
+            self.write(scheduler.on_plan(self.plans.pop(0), self.now_ms))
+        elif step == "track" and self.questions:
+            self.track()
         elif step == "worker":
             scheduler.on_worker(worker(), self.now_ms)
         elif step == "tick":
@@ -450,7 +453,10 @@ def test_every_job_comes_to_an_end_whatever_happened_before(steps):
     world = _World()
     for step in steps:
         world.act(step)
+    while world.plans:
+        world.act("other")
     for _ in range(400):
+        world.act("track")
         world.act("worker")
         world.act("tick")
         while world.sent:
@@ -463,3 +469,4 @@ def test_every_job_comes_to_an_end_whatever_happened_before(steps):
         attempts = world.mux.get(key, [])
         assert attempts or world.ended.get(key), f"{key} was lost"
         assert attempts == sorted(set(attempts)), "a mux attempt was handed out twice"
+        assert world.muxed.get(key, set()) <= {world.owners[key]}, "the video of another request"

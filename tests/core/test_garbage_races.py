@@ -22,6 +22,7 @@ from schemas.topics import HOUR_MS
 from schemas.work import ChunkInspected, ChunkRendered, ChunkTask, Command, MuxTask, ObjectRef
 from stream_processors.dispatch.core import Scheduler
 from tests.core.plans import plan, result, worker
+from tests.core.scheduled import answer
 
 LIMITS = Limits(chunk_ms=48 * HOUR_MS, input_ms=24 * HOUR_MS)
 START_MS = 1_000 * HOUR_MS
@@ -59,6 +60,7 @@ class World:
         if number < JOBS:
             self.plans.append(plan(str(number), chunks=3, seed=7, chained=number != 1))
             self.take(self.scheduler.on_plan(self.plans[-1], self.now_ms))
+            self.take(self.scheduler.on_control(answer("admit", self.plans[-1]), self.now_ms))
 
     def tick(self) -> None:
         self.scheduler.on_worker(worker(capacity=4), self.now_ms)

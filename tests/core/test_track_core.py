@@ -33,6 +33,7 @@ KINDS = get_args(EventType)
 
 def event(kind, about="", **more):
     source = more.pop("source", "dispatch")
+    more.setdefault("fingerprint", "")
     return plan_event(source, kind, plan(), at_ms=more.pop("at_ms", 5), about=about, **more)
 
 
@@ -280,6 +281,41 @@ def test_who_sends_an_accepted_request_again_after_its_deadline_is_told_how_the_
 
 def commands(out):
     return [(o.record.action, o.record.mux_attempt) for o in out if isinstance(o.record, Command)]
+
+
+def answers(out):
+    return [(o.record.action, o.record.fingerprint) for o in out if isinstance(o.record, Command)]
+
+
+def test_dispatch_is_told_whether_the_request_that_it_has_owns_the_id():
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    state, _ = run(first, event("job.accepted", about="2", source="moderate", fingerprint="f2"))
+    own, other = (event("job.queued", about=f, fingerprint=f) for f in ("f1", "f2"))
+    assert answers(take(state, own, 0)[1]) == [("admit", "f1")]
+    changed, out = take(state, other, 0)
+    assert (changed, answers(out)) == (None, [("withdraw", "f2")])
+    state, _ = run(first, own, event("job.started", fingerprint="f1"))
+    assert answers(take(state, own, 0)[1]) == []
+    asked_again = event("job.queued", about="f1 5", fingerprint="f1")
+    assert answers(take(state, asked_again, 0)[1]) == [("admit", "f1")]
+    assert answers(take(state, replace(asked_again, source="split"), 0)[1]) == []
+
+
+@pytest.mark.parametrize("fingerprint", ["f1", "f2"])
+def test_of_a_job_that_has_ended_dispatch_is_told_that_it_has(fingerprint):
+    first = event("job.accepted", source="moderate", fingerprint="f1")
+    state, _ = run(first, event("job.failed", source="split", fingerprint="f1"))
+    out = take(state, event("job.queued", about=fingerprint, fingerprint=fingerprint), 0)[1]
+    assert commands(out) == [("release", 0)]
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("job.accepted", "job.deleted")])
+@pytest.mark.parametrize("source", ["intake", "split", "prioritise", "dispatch", "mux"])
+def test_what_comes_of_another_request_under_the_id_changes_nothing(kind, source):
+    state, _ = run(event("job.accepted", source="moderate", fingerprint="f1"))
+    changed, out = take(state, event(kind, source=source, fingerprint="f2", reason=Reason(code="x", message="x")), 0)
+    assert changed is None
+    assert all(isinstance(o.record, Command) for o in out)
 
 
 @pytest.mark.parametrize("kind", ["job.queued", "job.started", "job.assembling"])

@@ -43,30 +43,31 @@ def one(plan: runs.Plan, keep: bool) -> runs.Result:
     return result
 
 
-def soak(seed: int, parts: int, jobs: int, keep: bool, file: Path | None) -> bool:
-    """Parts of a soak one after another, every other one on three brokers; the report holds all of them."""
-    results = []
-    for number in range(parts):
-        plan = runs.Plan(jobs, seed + number, PART, cell_rounds=1, brokers=1 if number % 2 == 0 else 3)
-        results.append(one(plan, keep))
+def soak(seed: int, first: int, parts: int, jobs: int, keep: bool, file: Path | None) -> bool:
+    """Parts of a soak one after another, every other one on three brokers; the report holds all of them, those of an
+    earlier call (first > 1) too."""
+    done = json.loads(file.read_text())["parts"][: first - 1] if file is not None and first > 1 else []
+    for number in range(first, first + parts):
+        plan = runs.Plan(jobs, seed + number - 1, PART, cell_rounds=1, brokers=1 if number % 2 else 3)
+        done.append({"brokers": plan.brokers, **runs.details(one(plan, keep))})
         if file is not None:
-            file.write_text(json.dumps(summary(results, parts), indent=1) + "\n")
-    print(json.dumps({k: v for k, v in summary(results, parts).items() if k != "parts"}), flush=True)
-    return all(result.clean for result in results)
+            file.write_text(json.dumps(summary(done), indent=1) + "\n")
+    print(json.dumps({k: v for k, v in summary(done).items() if k != "parts"}), flush=True)
+    return all(part["clean"] for part in done)
 
 
-def summary(results: Sequence[runs.Result], wanted: int) -> dict[str, Any]:
+def summary(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All parts together, and each by itself."""
-    kills = sum(r.figures["random_kills"] + r.figures["crash_point_kills"] for r in results)
+    kills = sum(part["random_kills"] + part["crash_point_kills"] for part in parts)
     return {
-        "clean": all(result.clean for result in results),
-        "parts_run": len(results),
-        "parts_wanted": wanted,
-        **{name: sum(result.figures[name] for result in results) for name in ADDED},
+        "clean": all(part["clean"] for part in parts),
+        "parts_run": len(parts),
+        "parts_wanted": PARTS,
+        **{name: sum(part[name] for part in parts) for name in ADDED},
         "kills": kills,
-        "violations": sum(len(result.violations) + len(result.replayed) for result in results),
+        "violations": sum(sum(part["violations"].values()) for part in parts),
         "chance_of_harm_per_kill_below": round(3 / kills, 5) if kills else None,
-        "parts": [{"brokers": r.plan.brokers, **runs.details(r)} for r in results],
+        "parts": list(parts),
     }
 
 
@@ -75,7 +76,8 @@ def main() -> int:
     parser.add_argument("what", choices=("run", "quick", "soak", "selfcheck"))
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000, help="the same seed, the same schedule")
     parser.add_argument("--jobs", type=int, help="jobs of a run, or of one part of a soak")
-    parser.add_argument("--parts", type=int, default=PARTS, help="parts of a soak")
+    parser.add_argument("--parts", type=int, default=PARTS, help="parts of a soak to run now")
+    parser.add_argument("--first", type=int, default=1, help="number of the first of them; the report has those before")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs")
     parser.add_argument("--report", type=Path, help="also write the JSON to this file")
@@ -89,7 +91,7 @@ def main() -> int:
 
         return selfcheck.main(given.seed, given.report, say, given.only, given.at_once)
     if given.what == "soak":
-        return 0 if soak(given.seed, given.parts, given.jobs or PART_JOBS, given.keep, given.report) else 1
+        return 0 if soak(given.seed, given.first, given.parts, given.jobs or PART_JOBS, given.keep, given.report) else 1
     dose, jobs, rounds = (CI, 500, 1) if given.what == "run" else (QUICK, 60, 0)
     result = one(runs.Plan(given.jobs or jobs, given.seed, dose, rounds, brokers=given.brokers), given.keep)
     if given.report is not None:

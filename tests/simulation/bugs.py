@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stream_processors.dispatch import core as dispatch_core
 from stream_processors.mux import core as mux_core
+from stream_processors.track import core as track_core
 from tests.simulation import muxing
 
 BUGS: Mapping[str, str] = {
@@ -31,6 +32,7 @@ BUGS: Mapping[str, str] = {
     "faults are ignored": "mux assembles what it has, whatever is missing or rotten",
     "no cap on attempts": "a chunk that cannot be rendered is tried for ever",
     "webhook id per attempt": "each try of a webhook has an id of its own",
+    "every request owns its id": "track admits whatever dispatch has taken in",
 }
 
 
@@ -41,6 +43,13 @@ def _cancel_late(self: dispatch_core.Scheduler, control: Any, job: Any, now_ms: 
     if job is not None and job.row.phase == "assembling":
         job.row = replace(job.row, phase="active")
     return _cancel(self, control, job, now_ms)
+
+
+_admission = track_core.admission
+
+
+def _admits_all(state: Any, event: Any) -> Any:
+    return _admission(replace(state, fingerprint=event.fingerprint), event)
 
 
 _timeline = mux_core.timeline
@@ -59,6 +68,8 @@ def seeded(bug: str) -> Iterator[frozenset[str]]:
         patches = (mock.patch.object(dispatch_core.Scheduler, "_cancel", _cancel_late),)
     elif bug == "a frame is lost between shots":
         patches = (mock.patch.object(muxing, "timeline", _short_timeline),)
+    elif bug == "every request owns its id":
+        patches = (mock.patch.object(track_core, "admission", _admits_all),)
     elif bug == "no cap on attempts":
         patches = (mock.patch.object(dispatch_core, "MAX_FAILURES", 10**9),)
     for patch in patches:

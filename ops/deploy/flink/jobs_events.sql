@@ -12,7 +12,7 @@ CREATE TABLE `jobs_events` (
   `webhook` ROW<`url` STRING NOT NULL> COMMENT 'Address to be told of the end.',
   `reply_topic` STRING NOT NULL COMMENT 'The caller''s reply topic.',
   `batch_id` STRING NOT NULL COMMENT 'Batch that the job belongs to.',
-  `fingerprint` STRING NOT NULL COMMENT 'Hex SHA-256 of the request''s meaning, on job.accepted, and on job.rejected when the request could be read.',
+  `fingerprint` STRING NOT NULL COMMENT 'Hex SHA-256 of the meaning of the request that it speaks of, so that what comes of another request under the same id changes nothing. "" when the request could not be read, and for what is said of whatever lies under the id.',
   `requested_at_ms` BIGINT NOT NULL COMMENT 'Broker timestamp of the request record.',
   `deadline_ms` BIGINT COMMENT 'When the job must be done by, if the request says so.',
   `reason` ROW<`code` STRING NOT NULL, `message` STRING NOT NULL, `field` STRING NOT NULL> COMMENT 'Why, when it did not go well.',

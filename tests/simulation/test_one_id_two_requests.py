@@ -1,18 +1,13 @@
-"""What the simulation has found and is not mended yet, each as a small program. A fix turns its test red."""
-
-import pytest
+"""Races that the simulation has found: whose request an id is, decided in two places. Each as a small program."""
 
 from tests.simulation.healing import settle, still
 from tests.simulation.invariants import Checker
-from tests.simulation.world import Violation, World
+from tests.simulation.world import World
 
 
-@pytest.mark.xfail(
-    raises=Violation, strict=True, reason="dispatch takes the plan that comes first, track the request that does"
-)
 def test_two_bodies_of_one_id_on_two_lanes() -> None:
-    """moderate lets both through (it keeps no state). track holds the second for refused; its plan may still reach
-    dispatch first, and the job is then completed, under the first request's name, with the second one's video."""
+    """moderate lets both through (it keeps no state). track holds the second for refused; its plan reaches dispatch
+    first, and the job is not to be completed, under the first request's name, with the second one's video."""
     world = World()
     checker = Checker(world)
     world.submit(0, "acme", 1, "express")
@@ -34,9 +29,8 @@ def test_two_bodies_of_one_id_on_two_lanes() -> None:
     checker.healed()
 
 
-@pytest.mark.xfail(strict=True, reason="track's cancel races the job that it calls off")
 def test_a_sound_request_under_a_refused_id_is_not_published() -> None:
-    """track is slow: the video is there before dispatch hears that the id is spent. It lies in the store, unnamed."""
+    """track is slow: all chunks are there before dispatch hears that the id is spent."""
     world = World()
     checker = Checker(world)
     world.submit(6, "acme", 0, "express")
