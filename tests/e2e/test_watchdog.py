@@ -118,17 +118,17 @@ def test_the_loops_of_the_other_stages_are_watched_too(make_settings: MakeSettin
 
 
 def children_of(pid: int) -> set[int]:
-    """Processes that it has made by multiprocessing; a library may run a command for a moment besides."""
+    """Device processes that it has made; a library may run a command for a moment besides."""
     children: set[int] = set()
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            children.update(child for child in map(int, task.read_text().split()) if is_worker(child))
+            children.update(child for child in map(int, task.read_text().split()) if is_device(child))
     return children
 
 
-def is_worker(pid: int) -> bool:
+def is_device(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return b"multiprocessing" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"gpu_consumers.render.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 
