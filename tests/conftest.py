@@ -1,4 +1,4 @@
-"""What tests share: one real broker for the whole run, settings of their own for every test.
+"""What tests share: one real broker for the whole run (one for each of its processes), settings for every test.
 
 `broker` starts Apache Kafka once, on a free port, in a temporary directory. `settings` gives each test topics, groups
 and transactional ids of its own by a random prefix, so tests need not clean up and may run in any order.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ops.local.kafka import LocalKafka
 
 MakeSettings = Callable[..., Settings]
+SLOW = ("tests/simulation/", "tests/e2e/", "tests/fuzz/", "tests/flow/")
 
 
 def unavailable(reason: str) -> None:
@@ -28,6 +29,11 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two processes (`make test`), files that take minutes go first, or one process ends alone with them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
 @pytest.fixture(autouse=True)
