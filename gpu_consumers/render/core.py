@@ -98,6 +98,11 @@ class Core:
         on_device = [t for batch in self._device.batches for t in batch.tickets]
         return tuple(dict.fromkeys(self._works[t].task.chunk_id for t in (*on_device, *self._works)))
 
+    @property
+    def held(self) -> int:
+        """Tasks taken and not yet reported."""
+        return len(self._works)
+
     def progress(self) -> tuple[int, int]:
         """Denoise step of the running batch, of how many."""
         running = self._device.batches[:1]

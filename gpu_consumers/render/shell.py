@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 BUSY_POLL_S, IDLE_POLL_S = 0.01, 0.1
 STORE_THREADS = 2
+HELD_MOST = 100
+"""Tasks held at which no more are read. The scheduler sends two, but after offsets were set back there are thousands,
+and the worker's announcement names all that it holds: it must stay a record that fits."""
 Event = Callable[[float], list[act.Action]]
 
 
@@ -68,6 +71,8 @@ class Worker:
         self.commits: dict[int, int] = {}
         self.owed: Owed[int] = Owed()
         self.announcements = Announcements()
+        self.full: bool | None = False
+        """Whether reading is paused; None: not the same for all partitions."""
         self.producer = clients.producer(settings)
         self.consumer: Consumer = clients.consumer(settings, self.group, on_commit=self._committed)
 
@@ -97,8 +102,18 @@ class Worker:
             self.threads.shutdown(wait=False, cancel_futures=True)
             self.scratch.close()
 
+    def _hold_back(self) -> None:
+        """Read no further while enough is held."""
+        full = self.core.held >= HELD_MOST
+        if full != self.full:
+            places = self.consumer.assignment()
+            (self.consumer.pause if full else self.consumer.resume)(places)
+            PULSE.hold(places, full)
+            self.full = full
+
     def _poll(self) -> None:
         beat()
+        self._hold_back()
         # consume() alone would wait until it has all messages that it was asked for, or the time is over.
         first = self.consumer.poll(BUSY_POLL_S if self.core.pending() else IDLE_POLL_S)
         for message in [first, *self.consumer.consume(15, 0)] if first is not None else []:
@@ -136,6 +151,7 @@ class Worker:
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.core.assigned([p.partition for p in partitions])
         PULSE.assigned(partitions)
+        self.full = None
         log.info("owns partitions %s", sorted(self.core.partitions))
 
     def _gone(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:

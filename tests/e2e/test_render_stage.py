@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from gpu_consumers.pipelines.fake import read_fake
+from gpu_consumers.render.shell import HELD_MOST
 from ops.bus import clients
 from ops.bus.table import partition_count
 from ops.media import chunk_file
@@ -77,6 +78,22 @@ fps_max = 60
 steps = 4
 guidance = 1.0
 chunk_cost_s = 2.0
+
+[[model]]
+name = "instant"
+family = "fake"
+source = "none"
+revision = "r1"
+pools = ["cpu"]
+clip_frames = 9
+given_frames = 3
+sizes = [[64, 64]]
+fps_min = 1
+fps_max = 60
+steps = 1
+guidance = 1.0
+chunk_cost_s = 0.005
+chunk_codec = "ffv1"
 """
 START = """
 import logging, sys
@@ -257,6 +274,18 @@ def test_the_announcements_say_what_the_scheduler_needs(stage: Stage) -> None:
     count = len(stage.states)
     stage.until(lambda: len(stage.states) >= count + 2, "heartbeat of an idle worker")
     assert worker.poll() is None
+
+
+def test_a_worker_holds_no_more_than_it_can_announce(stage: Stage) -> None:
+    worker = stage.start()
+    tasks = [task_of(0, spec_of(0, model="steady")), *(task_of(n, spec_of(n, model="instant")) for n in range(1, 240))]
+    for partition in (0, 1):
+        stage.send(*tasks[partition::2], partition=partition)
+    stage.until_reported(240)
+    held = max(len(s.pending) for s in stage.states)
+    assert HELD_MOST <= held < HELD_MOST + 20
+    assert stage.stop(worker) == 0
+    assert (stage.committed(0), stage.committed(1)) == (120, 120)
 
 
 def test_a_chained_chunk_starts_from_its_predecessor_or_says_that_it_is_missing(stage: Stage, tmp_path: Path) -> None:

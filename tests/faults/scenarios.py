@@ -114,7 +114,7 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 LOST = "lost: no terminal record"
 BUGS = (
-    Bug("commit-before-produce", "crashes", "I3", "its end was told under 0 ids", at_rest=True, cells=()),
+    Bug("commit-before-produce", "crashes", "I1", LOST, at_rest=True, cells=("mux.handled:1",)),
     Bug("auto-commit", "crashes", "I1", LOST, at_rest=True, cells=("mux.handled:1",)),
     Bug("no-if-none-match", "crashes", "I4", "was put 2 times", cells=("mux.thumbnail-put:1",)),
     Bug("video-before-side-files", "crashes", "I2", "half done: there is no thumbnail", cells=("mux.video-put:1",)),

@@ -205,6 +205,16 @@ def test_what_the_outside_may_do_is_no_violation() -> None:
     assert check(JOBS, seen) == []
 
 
+def test_a_blend_of_two_frames_that_reads_by_chance_accuses_nobody() -> None:
+    seen = deepcopy(WHOLE)
+    blended = [key for key, video in seen.videos.items() if UNREADABLE in video.frames]
+    for key in blended:
+        frames = [("06ff9edf", 16) if frame == UNREADABLE else frame for frame in seen.videos[key].frames]
+        seen.videos[key] = VideoSeen(seen.videos[key].sha256, tuple(frames))
+    assert blended
+    assert check(JOBS, seen) == []
+
+
 def test_only_a_deletion_may_follow_an_end() -> None:
     seen = deepcopy(WHOLE)
     last = next(s for s in seen.states if s.job == PLAIN and s.state == "completed")
