@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MakeSettings = Callable[..., Settings]
 SLOW = ("tests/simulation/", "tests/e2e/", "tests/fuzz/", "tests/flow/")
+"""The first one only computes: it runs beside the second, which starts many processes."""
 
 
 def unavailable(reason: str) -> None:
@@ -33,7 +34,7 @@ def unavailable(reason: str) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With two processes (`make test`), files that take minutes go first, or one process ends alone with them."""
-    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+    items.sort(key=lambda item: next((n for n, path in enumerate(SLOW) if item.nodeid.startswith(path)), len(SLOW)))
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from schemas.events import EventType, Reason
 from schemas.plan import Plan
 from schemas.records import Outgoing
+from schemas.reports import Facts
 from schemas.topics import DISPATCH_STATE
 from schemas.work import FrameVerdict, SchedulerRow
 from stream_processors.dispatch.ended import Ended, event, row_key
@@ -126,9 +127,8 @@ class Book:
         """The scheduler ends a job: says so, and keeps only why. by_order: an order that names the id ends
         whatever lies under it; all else ends one request."""
         mark = "" if by_order else job.row.fingerprint
-        said = event(
-            job.plan, kind, now_ms, reason=reason, progress=job.progress(), frames=frames, fingerprint=mark
-        )  # fmt: skip
+        facts: Facts = {"reason": reason, "progress": job.progress(), "frames": frames, "fingerprint": mark}
+        said = event(job.plan, kind, now_ms, **facts)
         return [said, *self.close(job, now_ms, reason, by_order)]
 
     def close(self, job: Job, now_ms: int, reason: Reason | None = None, by_order: bool = False) -> list[Outgoing]:

@@ -54,8 +54,8 @@ class Scheduler:
         self._book.restore(plans, rows)
 
     def live(self, lane: Lane) -> int:
-        """Jobs of a lane that still want chunks: what the reading window is measured by."""
-        return sum(job.plan.request.lane == lane for job in self._book.active())
+        """Jobs of a lane that still want chunks, and what waits beside them: what the reading window is measured by."""
+        return sum(1 + len(job.rivals) for job in self._book.active() if job.plan.request.lane == lane)
 
     # ---- records in ------------------------------------------------------------------------------------------------
 

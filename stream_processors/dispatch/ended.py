@@ -54,6 +54,7 @@ class Ended:
 
     def remember(self, row: SchedulerRow) -> Outgoing:
         """The record that keeps the row of a job that is over now."""
+        self.rows.pop(row.job, None)  # or it would keep the place of what it was before
         self.rows[row.job] = row
         return Outgoing(DISPATCH_STATE, row_key(row.job), row)
 
