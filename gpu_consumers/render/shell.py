@@ -115,7 +115,7 @@ class Worker:
         beat()
         self._hold_back()
         # consume() alone would wait until it has all messages that it was asked for, or the time is over.
-        first = self.consumer.poll(BUSY_POLL_S if self.core.pending() else IDLE_POLL_S)
+        first = self.consumer.poll(BUSY_POLL_S if self.core.held else IDLE_POLL_S)
         for message in [first, *self.consumer.consume(15, 0)] if first is not None else []:
             error = message.error()
             if error is None:

@@ -65,7 +65,7 @@ class Scheduler:
         check_plan(plan)
         if (job := self.jobs.get(plan.job)) is not None:
             return self._book.join(job, plan)
-        if self._book.ended.speaks_for(plan):
+        if self._book.ended.speaks_for(plan.job, plan.fingerprint):
             return self._book.ended.said(plan.job, now_ms, plan)
         return self._book.open(plan, now_ms)
 
@@ -184,7 +184,7 @@ class Scheduler:
 
     def refuse(self, plan: Plan, reason: Reason, now_ms: int) -> list[Outgoing]:
         """A plan that cannot be taken in: its job fails, unless an earlier plan of it was."""
-        if plan.job in self.jobs or self._book.ended.speaks_for(plan):
+        if plan.job in self.jobs or self._book.ended.speaks_for(plan.job, plan.fingerprint):
             return []
         return [event(plan, "job.failed", now_ms, reason=reason)]
 
@@ -206,8 +206,7 @@ class Scheduler:
     def _end_unseen(self, job: str, now_ms: int, reason: Reason) -> list[Outgoing]:
         """End a job that is not among the living: one that has ended says so again. If track never confirmed that one,
         another request of the id may be on its way, and is meant as well."""
-        row = self.finished.get(job)
-        said = [] if row is None else self._book.ended.said(job, now_ms)
-        if row is not None and (row.admitted or not row.fingerprint):
+        said = self._book.ended.said(job, now_ms) if job in self.finished else []
+        if self._book.ended.speaks_for(job):
             return said
         return [*said, *self._book.close_unseen(job, now_ms, reason)]

@@ -75,11 +75,11 @@ class Ended:
         )  # fmt: skip
         return [Outgoing(JOBS_EVENTS, job, bare)]
 
-    def speaks_for(self, plan: Plan) -> bool:
-        """Is the end of this plan's id known, whichever request it was that ended? One that track never confirmed ended
-        for itself alone."""
-        row = self.rows.get(plan.job)
-        return row is not None and (row.admitted or row.fingerprint in ("", plan.fingerprint))
+    def speaks_for(self, job: str, fingerprint: str = "") -> bool:
+        """Is the end of this request known, or, without a fingerprint, that of all requests of the id? One that track
+        never confirmed ended for itself alone."""
+        row = self.rows.get(job)
+        return row is not None and (row.admitted or row.fingerprint in ("", fingerprint))
 
     def forget_old(self, now_ms: int) -> Iterator[Outgoing]:
         """Drop what has been remembered for long enough."""

@@ -94,8 +94,7 @@ def failed(cleared: ClearedJob, why: str, at_ms: int) -> JobEvent:
 
 
 def _end(kind: EventType, cleared: ClearedJob, reason: Reason, at_ms: int) -> JobEvent:
-    mark = cleared.fingerprint
-    return cleared_event(SOURCE, kind, cleared, at_ms=at_ms, about=mark, reason=reason)
+    return cleared_event(SOURCE, kind, cleared, at_ms=at_ms, about=cleared.fingerprint, reason=reason)
 
 
 def wrong_file(picture: Wanted, what: str) -> JobRejected:

@@ -1,10 +1,10 @@
 """Running a stage, or any entry of that kind, as a process of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ops.settings import Settings
@@ -12,7 +12,7 @@ from ops.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(settings: Settings, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m argv...` with these settings; killed at the end if it still runs. Its log: data_dir/<pid>.log."""
     folder = Path(settings.data_dir)
@@ -31,3 +31,14 @@ def running(settings: Settings, *argv: str) -> Iterator[subprocess.Popen[bytes]]
     finally:
         process.kill()
         process.wait()
+
+
+def device_pids(parent: subprocess.Popen[bytes]) -> list[int]:
+    """The device processes that a render worker has."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"gpu_consumers.render.child" in command and str(parent.pid).encode() in command:
+                found.append(int(folder.name))
+    return found

@@ -27,74 +27,27 @@ from schemas.plan import ChunkSpec
 from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE, DeadLetters, Topic
 from schemas.work import ChunkRendered, ChunkTask, WorkerState
 from tests.conftest import MakeSettings
+from tests.e2e.fake_model import registry
+from tests.e2e.stage_process import device_pids
 
 pytestmark = pytest.mark.kafka
 
 TOPICS = (CHUNKS["cpu"], CHUNKS_RENDERED, WORKERS_STATE)
 PATIENCE_S = 120.0
-REGISTRY = """
-[[model]]
-name = "quick"
-family = "fake"
-source = "none"
-revision = "r1"
-pools = ["cpu"]
-clip_frames = 9
-given_frames = 3
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 4
-guidance = 1.0
-chunk_cost_s = 0.2
-chunk_codec = "ffv1"
 
-[[model]]
-name = "stuck"
-family = "fake"
-source = "none"
-revision = "r1"
-pools = ["cpu"]
-clip_frames = 9
-given_frames = 3
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 1
-guidance = 1.0
-chunk_cost_s = 600.0
 
-[[model]]
-name = "steady"
-family = "fake"
-source = "none"
-revision = "r1"
-pools = ["cpu"]
-clip_frames = 9
-given_frames = 3
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 4
-guidance = 1.0
-chunk_cost_s = 2.0
+def model(name: str, cost_s: float, steps: int = 4, codec: str = "ffv1") -> str:
+    return registry(
+        name=name, revision="r1", steps=steps, cost_s=cost_s, clip_frames=9, given_frames=3, codec=codec
+    )  # fmt: skip
 
-[[model]]
-name = "instant"
-family = "fake"
-source = "none"
-revision = "r1"
-pools = ["cpu"]
-clip_frames = 9
-given_frames = 3
-sizes = [[64, 64]]
-fps_min = 1
-fps_max = 60
-steps = 1
-guidance = 1.0
-chunk_cost_s = 0.005
-chunk_codec = "ffv1"
-"""
+
+REGISTRY = (
+    model("quick", 0.2)
+    + model("stuck", 600.0, steps=1, codec="h264")
+    + model("steady", 2.0, codec="h264")
+    + model("instant", 0.005, steps=1)
+)
 START = """
 import logging, sys
 from gpu_consumers.render.shell import main
@@ -209,16 +162,6 @@ def stage(make_settings: MakeSettings, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(made, tmp_path / "render.log")
     yield stage
     stage.close()
-
-
-def device_pids(parent: subprocess.Popen[bytes]) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"gpu_consumers.render.child" in command and str(parent.pid).encode() in command:
-                found.append(int(folder.name))
-    return found
 
 
 def check_objects(stage: Stage, tasks: list[ChunkTask], tmp_path: Path) -> None:

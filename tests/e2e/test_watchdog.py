@@ -1,6 +1,5 @@
 """The watchdog and the health endpoints of real processes on the real broker: what is ended, what is spared."""
 
-import contextlib
 import http.client
 import json
 import os
@@ -25,7 +24,7 @@ from schemas.topics import JOBS_CONTROL, NOTIFY_LOG
 from tests.conftest import MakeSettings
 from tests.e2e.fake_model import REGISTRY
 from tests.e2e.reading import read_all
-from tests.e2e.stage_process import running
+from tests.e2e.stage_process import device_pids, running
 from tests.e2e.test_worker_loop import order, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -107,7 +106,7 @@ def test_the_loops_of_the_other_stages_are_watched_too(make_settings: MakeSettin
     with running(settings, STAGE, stage) as process:
         children: set[int] = set()
         while (status := process.poll()) is None:
-            children |= children_of(process.pid)
+            children.update(device_pids(process))
             time.sleep(0.1)
         assert status == EXIT_HUNG
     log = log_of(settings, stage)
@@ -115,21 +114,6 @@ def test_the_loops_of_the_other_stages_are_watched_too(make_settings: MakeSettin
     assert "in hang_here" in log
     assert bool(children) == (stage == "render"), "render has a device process"
     until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of the device process")
-
-
-def children_of(pid: int) -> set[int]:
-    """Device processes that it has made; a library may run a command for a moment besides."""
-    children: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            children.update(child for child in map(int, task.read_text().split()) if is_device(child))
-    return children
-
-
-def is_device(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return b"gpu_consumers.render.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 def test_long_work_that_gets_on_is_finished(settings: Settings) -> None:
