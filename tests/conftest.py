@@ -1,7 +1,9 @@
 """What tests share: one real broker for the whole run (one for each of its processes), settings for every test.
 
 `broker` starts Apache Kafka once, on a free port, in a temporary directory. `settings` gives each test topics, groups
-and transactional ids of its own by a random prefix, so tests need not clean up and may run in any order.
+and transactional ids of its own by a random prefix, so tests may run in any order. Its topics are deleted at its end:
+Kafka maps the index files of every partition, and dies of the kernel's limit (vm.max_map_count, 65,530 as a rule) at
+some 19,000 partitions, which is what a hundred tests with all topics make.
 """
 
 import os
@@ -11,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from ops import topics_admin
+from ops.local import children
 from ops.settings import Settings
 from schemas import catalog
 from schemas.topics import LIVE_TOPICS, Topic
@@ -20,7 +24,9 @@ from schemas.topics import LIVE_TOPICS, Topic
 if TYPE_CHECKING:
     from ops.local.kafka import LocalKafka
 
+pytest_plugins = ("tests.limits",)
 MakeSettings = Callable[..., Settings]
+ANSWER_S = 30.0
 SLOW = ("tests/simulation/", "tests/e2e/", "tests/fuzz/", "tests/flow/")
 """The first one only computes: it runs beside the second, which starts many processes."""
 
@@ -73,16 +79,27 @@ def bare_settings(tmp_path: Path) -> Settings:
     return Settings(prefix=f"t{secrets.token_hex(4)}", store=str(tmp_path / "store"), data_dir=str(tmp_path / "data"))
 
 
+@pytest.fixture(scope="session")
+def admin(broker: "LocalKafka") -> AdminClient:
+    return AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+
+
 @pytest.fixture
-def make_settings(broker: "LocalKafka", bare_settings: Settings) -> MakeSettings:
+def make_settings(broker: "LocalKafka", admin: AdminClient, bare_settings: Settings) -> Iterator[MakeSettings]:
     """`make_settings(topics=(...), **changes)`: settings on the real broker with only the named topics created."""
+
+    if broker.pid is None:
+        pytest.fail(f"the broker of this run has ended:\n{children.tail(broker.log)}")
 
     def make(topics: Sequence[Topic] = LIVE_TOPICS, **changes: object) -> Settings:
         made = bare_settings.replace(bootstrap_servers=broker.bootstrap_servers, **changes)
         topics_admin.apply(made, topics_admin.plan(made, topics=topics))
         return made
 
-    return make
+    yield make
+    left = [name for name in admin.list_topics(timeout=ANSWER_S).topics if bare_settings.prefix in name]
+    for deleted in admin.delete_topics(left).values() if left else ():
+        deleted.result(ANSWER_S)
 
 
 @pytest.fixture

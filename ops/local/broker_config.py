@@ -44,6 +44,7 @@ def server_properties(log_dir: Path, port: int, controller_port: int) -> str:
         "background.threads": 4,
         "log.segment.bytes": 67_108_864,
         "log.index.size.max.bytes": 1_048_576,
+        "log.segment.delete.delay.ms": 1000,  # a minute of deleted topics is more files than the kernel lets it map
         "log.cleaner.dedupe.buffer.size": 16_777_216,
         "metadata.log.segment.bytes": 67_108_864,
         # A killed broker's next start waits until its old session is over: 4 s, not 9.

@@ -2,11 +2,14 @@
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis import __version__ as HYPOTHESIS
+from hypothesis.internal.conjecture import providers
 from hypothesis.reporting import with_reporter
 from hypothesis.stateful import get_state_machine_test
 
@@ -34,6 +37,17 @@ def machine(bugs: Iterable[str] = (), *, keep_digests: bool = False) -> type[Sim
     return type("Simulation", (Simulation,), fields)
 
 
+@contextmanager
+def _no_constants_of_ours() -> Iterator[None]:
+    """hypothesis draws numbers and strings that it finds in whatever modules of ours are loaded. A seed would then mean
+    other programs in a whole test run than alone."""
+    none = providers.Constants()
+    providers.CONSTANTS_CACHE.cache.clear()
+    with mock.patch.object(providers, "_get_local_constants", lambda: none):
+        yield
+    providers.CONSTANTS_CACHE.cache.clear()
+
+
 def run(
     kind: type[Simulation], seed_: int, programs: int, *, steps: int = STEPS, shrink: bool = True
 ) -> Failure | None:
@@ -50,7 +64,7 @@ def run(
         suppress_health_check=list(HealthCheck),
     )
     try:
-        with with_reporter(lambda _: None):
+        with _no_constants_of_ours(), with_reporter(lambda _: None):
             seed(seed_)(get_state_machine_test(kind, settings=rules))()
     except Exception as exc:
         notes = "\n".join(getattr(exc, "__notes__", ()))

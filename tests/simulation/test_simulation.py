@@ -18,8 +18,8 @@ SEEDS = (101, 202, 303, 404)
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("stream_processors").setLevel(logging.ERROR)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "stream_processors")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
