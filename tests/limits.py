@@ -17,9 +17,7 @@ _STDERR = pytest.StashKey[TextIOWrapper]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addini(
-        "grace", "seconds past its limit that a test may take to end by pytest-timeout's signal", default="60"
-    )
+    parser.addini("grace", "seconds that a test may take to end after pytest-timeout's signal", default="60")
     parser.addini("teardown_limit", "seconds that a test's fixtures may take to end", default="180")
 
 

@@ -28,6 +28,7 @@ class Checker:
         self._read: dict[Place, int] = {}
         self.finished: dict[str, JobFinished] = {}
         self._metered: Counter[str] = Counter()
+        self._folded: dict[str, int] = {}
         self._puts = 0
 
     # ---- after every rule ------------------------------------------------------------------------------------------
@@ -36,6 +37,7 @@ class Checker:
         self._no_letters()
         require(not self._world.store.overwritten, f"objects were overwritten: {self._world.store.overwritten}")
         self._one_end_each()
+        self._each_state_follows_the_last()
         self._nothing_after_the_end()
         self._offsets_pass_only_what_is_done()
 
@@ -44,17 +46,26 @@ class Checker:
 
     def _one_end_each(self) -> None:
         """I1, I3: one terminal record and one of usage per job, as a reader of committed records sees them."""
-        for finished in self._new(JOBS_FINISHED.entity):
+        for _, finished in self._new(JOBS_FINISHED.entity):
             known = self.finished.get(finished.job)
             require(
                 known is None, f"{finished.job}: two terminal records, {known and known.state} and {finished.state}"
             )
             self.finished[finished.job] = finished
-        for usage in self._new(USAGE_METERED.entity):
+        for _, usage in self._new(USAGE_METERED.entity):
             self._metered[usage.job] += 1
             require(self._metered[usage.job] == 1, f"{usage.job}: metered {self._metered[usage.job]} times")
 
-    def _new(self, topic: str) -> list[Any]:
+    def _each_state_follows_the_last(self) -> None:
+        """One owner folds a job after another, each from the last row: none starts from an older one."""
+        for job, state in self._new(JOBS_STATE.entity):
+            last = self._folded.pop(job, 0)
+            if state is not None:
+                require(state.sequence >= last, f"{job}: state {state.sequence} was written after state {last}")
+                self._folded[job] = state.sequence
+
+    def _new(self, topic: str) -> list[tuple[str, Any]]:
+        """(key, value) of each committed record that is new since the last call."""
         log, out = self._world.log, []
         for place in log.places(topic):
             while True:
@@ -62,7 +73,7 @@ class Checker:
                 self._read[place] = offset if entry is None else offset + 1
                 if entry is None:
                     break
-                out.append(entry.value)
+                out.append((entry.key, entry.value))
         return out
 
     def _nothing_after_the_end(self) -> None:

@@ -31,6 +31,7 @@ POINTS = (
     "notify.post", "notify.produced",
 )  # fmt: skip
 """Effects before which a trap can be set."""
+TRAPS = ("kill", "freeze", "succeed", "zombie")
 DUPLICABLE = (
     "jobs.cleared", "plans.drafted", "plans.ready", "chunks.rendered", "chunks.inspected", "mux.tasks", "jobs.control",
     "jobs.events", "jobs.replies", "jobs.finished.retry",
@@ -120,10 +121,21 @@ class Simulation(RuleBasedStateMachine):
         self.world.processes[f"{stage}.{slot}"].freeze()
         self.world.succeed(self.world.processes[f"{stage}.{slot}"])
 
-    @rule(point=st.sampled_from(POINTS), nth=st.integers(1, 6), action=st.sampled_from(("kill", "freeze", "succeed")))
+    @rule(point=st.sampled_from(POINTS), nth=st.integers(1, 6), action=st.sampled_from(TRAPS))
     def trap(self, point: str, nth: int, action: Any) -> None:
         """A named crash point: when a stage comes to this effect for the n-th time, it dies or freezes before it."""
         self.world.processes[f"{point.partition('.')[0]}.0"].trap = Trap(point, nth, action)
+
+    @rule(
+        stage=st.sampled_from(("dispatch", "track")),
+        effect=st.sampled_from(("produced", "offsets", "committed")),
+        nth=st.integers(1, 6),
+        action=st.sampled_from(("kill", "zombie")),
+    )
+    def break_transaction(self, stage: str, effect: str, nth: int, action: Any) -> None:
+        """The windows that fencing and patient readers are there for; too narrow to be hit often by chance."""
+        for slot in range(SLOTS):
+            self.world.processes[f"{stage}.{slot}"].trap = Trap(f"{stage}.txn {effect}", nth, action)
 
     @rule(stage=STAGE, slot=SLOT)
     def thaw(self, stage: str, slot: int) -> None:

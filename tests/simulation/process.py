@@ -19,17 +19,22 @@ def topic_name(out: Outgoing) -> str:
     return out.topic.full_name if isinstance(out.topic, CallersTopic) else out.topic.entity
 
 
+ZOMBIE_EFFECTS = 6
+"""What a successor does before the one that was given up goes on: enough to take its partitions over."""
 IDLE = "idle"
 """Yielded when there is nothing to do before something else happens."""
 
 
 @dataclass(slots=True)
 class Trap:
-    """What happens to a process when it comes to an effect again. succeed: it freezes and has a successor."""
+    """What happens to a process when it comes to an effect again.
+
+    succeed: it freezes and has a successor. zombie: and goes on when the successor has begun.
+    """
 
     label: str
     countdown: int
-    action: Literal["kill", "freeze", "succeed"]
+    action: Literal["kill", "freeze", "succeed", "zombie"]
 
 
 class Process:
@@ -81,8 +86,11 @@ class Process:
             if trap.countdown <= 0:
                 self.trap = None
                 self.kill() if trap.action == "kill" else self.freeze()
-                if trap.action == "succeed":
+                if trap.action in ("succeed", "zombie"):
                     self.world.succeed(self)
+                if trap.action == "zombie":
+                    self.world.run(self.world.other(self), ZOMBIE_EFFECTS)
+                    self.thaw()
 
     def kill(self) -> None:
         """SIGKILL. Its memberships live on until their sessions run out."""

@@ -43,7 +43,7 @@ def _no_constants_of_ours() -> Iterator[None]:
     other programs in a whole test run than alone."""
     none = providers.Constants()
     providers.CONSTANTS_CACHE.cache.clear()
-    with mock.patch.object(providers, "_get_local_constants", lambda: none):
+    with mock.patch.object(providers, "_get_local_constants", return_value=none):
         yield
     providers.CONSTANTS_CACHE.cache.clear()
 

@@ -7,7 +7,7 @@ from tests.simulation.runner import machine, run
 
 pytestmark = pytest.mark.timeout(1_800)
 PROGRAMS_MAX = 500
-SEEDS = (1, 7, 8, 9)
+SEEDS = (1, 8, 3, 7)
 """One after another: hypothesis stays near what it has tried, so a rare window is sooner hit from several starts."""
 
 

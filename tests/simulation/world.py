@@ -177,9 +177,13 @@ class World:
                 for consumer in process.consumers:
                     consumer.group.leave(consumer)
 
+    def other(self, process: Process) -> Process:
+        """That of the other slot of its stage."""
+        return self.processes[f"{process.stage}.{1 - process.slot}"]
+
     def succeed(self, process: Process) -> None:
         """A frozen process is missed, and the other slot of its stage takes over."""
-        self.processes[f"{process.stage}.{1 - process.slot}"].start()
+        self.other(process).start()
         self.pass_ms(SESSION_MS + 1_000)
 
     def _note(self, *what: object) -> None:
