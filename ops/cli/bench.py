@@ -10,6 +10,7 @@ BENCHES = {
     "overhead": "ops.bench.overhead:run",
     "mux": "ops.bench.mux:run",
     "ingest": "ops.bench.ingest:run",
+    "decisions": "ops.bench.decisions:run",
     "batch-kills": "ops.bench.batch_kills:run",
 }
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""

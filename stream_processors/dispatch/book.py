@@ -45,6 +45,10 @@ class Book:
         self.ended = Ended()
         self.in_flight: dict[str, str] = {}
         """Chunk id -> the job that has it dispatched: another job that wants it waits, and then reuses it."""
+        self.changed: dict[str, None] = {}
+        """Jobs whose chunks may have become ready to hand out, in the order of what happened."""
+        self._in_line: dict[str, dict[str, None]] = {}
+        """Chunk id -> jobs that wait for another job to have it rendered."""
 
     def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow]) -> None:
         """Take over the state that a predecessor wrote."""
@@ -60,6 +64,7 @@ class Book:
                 for index, chunk in enumerate(row.chunks):
                     if chunk.state == "d":
                         self.in_flight[job.ids[index]] = job.key
+                self.changed[job.key] = None
 
     def active(self) -> list[Job]:
         """Jobs that still want chunks."""
@@ -106,14 +111,28 @@ class Book:
             self.landed(job, index)
         del self.jobs[job.key]
 
+    def next_chunk(self, job: Job) -> int | None:
+        """The first chunk of a live job that may be rendered now and that no other job is having rendered."""
+        if self.jobs.get(job.key) is not job or job.row.phase != "active":
+            return None
+        waiting = job.waiting()
+        for index in waiting:
+            if self.in_flight.get(job.ids[index], job.key) == job.key:
+                return index
+        for index in waiting:
+            self._in_line.setdefault(job.ids[index], {})[job.key] = None
+        return None
+
     def saved(self, job: Job) -> Outgoing:
-        """The record that keeps a live job's progress."""
+        """The record that keeps a live job's progress: made whenever a row changes."""
+        self.changed[job.key] = None
         return Outgoing(DISPATCH_STATE, row_key(job.key), job.row)
 
     def landed(self, job: Job, index: int) -> None:
         """A chunk is out no more: another job that wants it may have it."""
         if self.in_flight.get(job.ids[index]) == job.key:
             del self.in_flight[job.ids[index]]
+            self.changed |= self._in_line.pop(job.ids[index], {})
 
     def end(
         self,

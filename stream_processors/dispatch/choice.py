@@ -1,52 +1,104 @@
-"""Which job gets the next chunk. Pure."""
+"""Which job gets the next chunk of a pool, without looking at all that wait. Pure.
 
-from collections.abc import Iterable, Mapping
+Heaps whose entries may be out of date, checked when they come to the top: of a lane's tenants by virtual time, of a
+tenant's jobs by their order. A decision costs O(log n); a change of a job is at most one more entry.
+"""
+
+from collections.abc import Callable, Mapping
+from heapq import heappop, heappush, heapreplace
 
 from schemas.request import Lane
 from stream_processors.dispatch.fairness import LaneShares, TenantShares
-from stream_processors.dispatch.job import Job
+from stream_processors.dispatch.job import Job, Order
+
+Wants = Callable[[Job], bool]
+"""Does this job still live and have a chunk that may be handed out now?"""
 
 
-class Waiting:
-    """Jobs of one pool that may have a chunk to hand out, by lane and tenant."""
+class Queue:
+    """Jobs of one pool: lanes by weight, tenants of a lane by weight, jobs of a tenant by their order."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self.lanes: dict[Lane, dict[str, list[Job]]] = {}
-        for job in jobs:
-            request = job.plan.request
-            self.lanes.setdefault(request.lane, {}).setdefault(request.tenant, []).append(job)
+    def __init__(self, lane_weights: Mapping[Lane, float], wants: Wants) -> None:
+        self._shares = LaneShares(dict(lane_weights))
+        self._lanes = {lane: _LaneQueue(wants) for lane in lane_weights}
 
-    def __bool__(self) -> bool:
-        return bool(self.lanes)
+    @property
+    def tenants(self) -> dict[Lane, TenantShares]:
+        return {lane: queue.shares for lane, queue in self._lanes.items()}
 
-    def remove(self, job: Job) -> None:
-        """This job has nothing more to hand out now."""
-        request = job.plan.request
-        tenants = self.lanes[request.lane]
-        tenants[request.tenant].remove(job)
-        if not tenants[request.tenant]:
-            del tenants[request.tenant]
-        if not tenants:
-            del self.lanes[request.lane]
+    def put(self, job: Job) -> None:
+        """A job that is new, or that changed: it may want a chunk, or has another place in the order. A job that
+        `pick` found to want none is not looked at again before."""
+        self._lanes[job.plan.request.lane].put(job)
 
-
-class Shares:
-    """Lanes by weight, tenants of a lane by weight, jobs of a tenant by their order."""
-
-    def __init__(self, lane_weights: Mapping[Lane, float]) -> None:
-        self._lanes = LaneShares(dict(lane_weights))
-        self.tenants = {lane: TenantShares() for lane in lane_weights}
-
-    def pick(self, waiting: Waiting) -> Job:
-        """The job to serve next."""
-        chosen = {
-            lane: min(tenants[self.tenants[lane].pick(tenants)], key=Job.order)
-            for lane, tenants in waiting.lanes.items()
-        }
-        return chosen[self._lanes.pick({lane: job.placement.chunk_cost_s for lane, job in chosen.items()})]
+    def pick(self) -> Job | None:
+        """The job to serve next; None when no job wants a chunk."""
+        heads = {lane: job for lane, queue in self._lanes.items() if (job := queue.head()) is not None}
+        if not heads:
+            return None
+        return heads[self._shares.pick({lane: job.placement.chunk_cost_s for lane, job in heads.items()})]
 
     def charge(self, job: Job) -> None:
         """Book one chunk of this job."""
         cost_s, request = job.placement.chunk_cost_s, job.plan.request
-        self._lanes.charge(request.lane, cost_s)
-        self.tenants[request.lane].charge(request.tenant, cost_s, job.placement.weight)
+        self._shares.charge(request.lane, cost_s)
+        self._lanes[request.lane].charge(request.tenant, cost_s, job.placement.weight)
+
+
+class _LaneQueue:
+    def __init__(self, wants: Wants) -> None:
+        self.shares = TenantShares()
+        self._wants = wants
+        self._tenants: list[tuple[float, str]] = []
+        """Heap of (virtual time, tenant). Virtual time only grows, so an old entry comes to the top too early."""
+        self._orders: dict[str, list[Order]] = {}
+        """Heap of each tenant that is among `_tenants`."""
+        self._jobs: dict[str, tuple[Order, Job]] = {}
+        """What counts of a job that waits; entries of the heaps that say otherwise are old."""
+        self._found: Job | None = None
+        """The last answer, as long as nothing can have come before it."""
+
+    def charge(self, tenant: str, cost_s: float, weight: float) -> None:
+        self._found = None
+        self.shares.charge(tenant, cost_s, weight)
+
+    def put(self, job: Job) -> None:
+        self._found = None
+        order, tenant = job.order(), job.plan.request.tenant
+        known = self._jobs.get(job.key)
+        self._jobs[job.key] = order, job
+        if tenant not in self._orders:
+            self._orders[tenant] = []
+            heappush(self._tenants, (self.shares.virtual_s(tenant), tenant))
+        if known is None or known[0] != order:
+            heappush(self._orders[tenant], order)
+
+    def head(self) -> Job | None:
+        """First job of the first tenant."""
+        if self._found is None or not self._wants(self._found):
+            self._found = self._find()
+        return self._found
+
+    def _find(self) -> Job | None:
+        while self._tenants:
+            virtual_s, tenant = self._tenants[0]
+            job = self._first(self._orders[tenant])
+            if job is None:
+                heappop(self._tenants)
+                del self._orders[tenant]
+            elif (present_s := self.shares.virtual_s(tenant)) != virtual_s:
+                heapreplace(self._tenants, (present_s, tenant))
+            else:
+                return job
+        return None
+
+    def _first(self, orders: list[Order]) -> Job | None:
+        while orders:
+            order = orders[0]
+            known = self._jobs.get(order[-1])
+            if known is not None and known[0] == order:
+                if self._wants(known[1]):
+                    return known[1]
+                del self._jobs[order[-1]]
+            heappop(orders)
+        return None

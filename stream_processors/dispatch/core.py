@@ -137,13 +137,16 @@ class Scheduler:
 
     def _reports(self, now_ms: int) -> list[Outgoing]:
         out: list[Outgoing] = []
-        workers, shares = self._handing.workers, self._handing.shares
-        devices = {pool: workers.count(pool) for pool in workers.pools()}
-        for job, position, eta_s in estimate(self._book.active(), shares.tenants, self._lane_weights, devices):
-            progress = job.progress(position, eta_s)
-            if job.reported is None or replace(job.reported, eta_s=None) != replace(progress, eta_s=None):
-                job.reported, job.reported_at_ms = progress, now_ms
-                out.append(event(job.plan, "job.progress", now_ms, about=str(now_ms), progress=progress))
+        pools: dict[str, list[Job]] = {}
+        for job in self._book.active():
+            pools.setdefault(job.placement.pool, []).append(job)
+        for pool, jobs in pools.items():
+            tenants, devices = self._handing.queue(pool).tenants, self._handing.workers.count(pool)
+            for job, position, eta_s in estimate(jobs, tenants, self._lane_weights, devices):
+                progress = job.progress(position, eta_s)
+                if job.reported is None or replace(job.reported, eta_s=None) != replace(progress, eta_s=None):
+                    job.reported, job.reported_at_ms = progress, now_ms
+                    out.append(event(job.plan, "job.progress", now_ms, about=str(now_ms), progress=progress))
         return out
 
     # ---- what happens to a job -------------------------------------------------------------------------------------

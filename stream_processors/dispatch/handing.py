@@ -9,7 +9,7 @@ from schemas.request import Lane
 from schemas.topics import CHUNKS
 from schemas.work import ChunkTask
 from stream_processors.dispatch.book import Book
-from stream_processors.dispatch.choice import Shares, Waiting
+from stream_processors.dispatch.choice import Queue
 from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.job import Job
 from stream_processors.dispatch.workers import Worker, Workers
@@ -21,25 +21,36 @@ LOST_FIRST_MS, LOST_LAST_MS = 30_000, 300_000
 class Handing:
     def __init__(self, book: Book, lane_weights: Mapping[Lane, float]) -> None:
         self.workers = Workers()
-        self.shares = Shares(lane_weights)
         self._book = book
+        self._lane_weights = lane_weights
+        self._queues: dict[str, Queue] = {}
+
+    def queue(self, pool: str) -> Queue:
+        """The jobs of a pool that may want chunks. Each pool is shared out by itself."""
+        if pool not in self._queues:
+            self._queues[pool] = Queue(self._lane_weights, lambda job: self._book.next_chunk(job) is not None)
+        return self._queues[pool]
 
     def hand_out(self, now_ms: int) -> list[Outgoing]:
         """Chunks for workers that have room."""
         out: list[Outgoing] = []
+        self._refresh()
         for pool in sorted(self.workers.pools()):
-            if self.workers.idle(pool) is None:
-                continue
-            able = (j for j in self._book.active() if j.placement.pool == pool)
-            waiting = Waiting(j for j in able if self._next_chunk(j) is not None)
-            while waiting and (worker := self.workers.idle(pool)) is not None:
-                job = self.shares.pick(waiting)
-                if (index := self._next_chunk(job)) is None:
-                    waiting.remove(job)
-                    continue
-                self.shares.charge(job)
+            queue = self.queue(pool)
+            while (worker := self.workers.idle(pool)) is not None and (job := queue.pick()) is not None:
+                index = self._book.next_chunk(job)
+                assert index is not None, "a job that was picked wants a chunk"
+                queue.charge(job)
                 out += self._send(job, index, worker, now_ms)
+                self._refresh()
         return out
+
+    def _refresh(self) -> None:
+        """What happened to jobs reaches their queues."""
+        for key in self._book.changed:
+            if (job := self._book.jobs.get(key)) is not None:
+                self.queue(job.placement.pool).put(job)
+        self._book.changed.clear()
 
     def ask_again(self, job: Job, now_ms: int) -> list[Outgoing]:
         """Chunks of a job that were handed out and are with nobody wait again."""
@@ -52,10 +63,6 @@ class Handing:
             self._book.landed(job, index)
             job.set_chunk(index, state="w")
         return [self._book.saved(job)] if lost else []
-
-    def _next_chunk(self, job: Job) -> int | None:
-        """The first chunk of a job that may be rendered now and that no other job is having rendered."""
-        return next((i for i in job.waiting() if self._book.in_flight.get(job.ids[i], job.key) == job.key), None)
 
     def _send(self, job: Job, index: int, worker: Worker, now_ms: int) -> list[Outgoing]:
         out: list[Outgoing] = []

@@ -12,6 +12,9 @@ from schemas.plan import ChunkSpec, Placement, Plan
 from schemas.topics import CHUNKS
 from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow
 
+Order = tuple[bool, float, int, str]
+"""Place among the jobs of one tenant, the smallest first. Ends with the job's key, so no two are equal."""
+
 
 @dataclass
 class Job:
@@ -107,8 +110,8 @@ class Job:
             score=max((c.score for c in chunks), default=0.0),
         )
 
-    def order(self) -> tuple[bool, float, int, str]:
-        """Place among the jobs of one tenant: begun ones first, then earliest deadline, then age."""
+    def order(self) -> Order:
+        """Begun ones first, then earliest deadline, then age."""
         deadline_ms = self.plan.request.deadline_ms
         return (
             self.row.started_at_ms == 0,

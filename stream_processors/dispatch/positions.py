@@ -18,23 +18,21 @@ def estimate(
     active: Sequence[Job],
     tenants: Mapping[Lane, TenantShares],
     weights: Mapping[Lane, float],
-    devices: Mapping[str, int],
+    devices: int,
 ) -> Iterator[tuple[Job, int | None, float | None]]:
-    """Yield (job, position in its lane, seconds until rendered) for the first jobs of every lane.
+    """Yield (job, position in its lane, seconds until rendered) for the first jobs of every lane of one pool.
 
-    devices: live workers by pool. Without a worker there is no estimate (None). A job with nothing waiting has no
-    position.
+    devices: its live workers. Without one there is no estimate (None). A job with nothing waiting has no position.
     """
     lanes: dict[Lane, list[Job]] = {}
     for job in active:
         lanes.setdefault(job.plan.request.lane, []).append(job)
     total_weight = sum(weights[lane] for lane in lanes)
     for lane, jobs in lanes.items():
-        share = weights[lane] / total_weight
+        speed = devices * weights[lane] / total_weight
         position, ahead_s = 0, 0.0
         for job in _in_order(jobs, tenants[lane]):
             ahead_s += job.remaining_s
-            speed = devices.get(job.placement.pool, 0) * share
             waits = any(c.state == "w" for c in job.row.chunks)
             yield job, position if waits else None, round(ahead_s / speed, 1) if speed else None
             position += waits
