@@ -12,7 +12,7 @@ from schemas.plan import ChunkSpec, Placement, Plan
 from schemas.topics import CHUNKS
 from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow
 
-Order = tuple[bool, float, int, str]
+Order = tuple[bool, float, int, int, str]
 """Place among the jobs of one tenant, the smallest first. Ends with the job's key, so no two are equal."""
 
 
@@ -111,11 +111,12 @@ class Job:
         )
 
     def order(self) -> Order:
-        """Begun ones first, then earliest deadline, then age."""
+        """Begun ones first, then earliest deadline, highest priority, age."""
         deadline_ms = self.plan.request.deadline_ms
         return (
             self.row.started_at_ms == 0,
             float("inf") if deadline_ms is None else deadline_ms,
+            -self.plan.request.priority,
             self.plan.requested_at_ms,
             self.key,
         )

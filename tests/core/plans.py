@@ -33,6 +33,7 @@ def plan(
     cost_s: float = 1.0,
     pool: str = "cpu",
     weight: float = 1.0,
+    priority: int = 0,
 ) -> Plan:
     """A job of one shot in `chunks` chunks."""
     frames = 17 + 12 * (chunks - 1)
@@ -43,6 +44,7 @@ def plan(
         shots=(Shot(prompt="a red ball", duration_s=frames / 24, seed=seed),),
         output=Output(width_px=256, height_px=256, fps=24),
         deadline_ms=deadline_ms,
+        priority=priority,
     )
     spans = [ChunkSpan(0, 0, 17, -1)]
     spans += [ChunkSpan(0, 17 + 12 * (i - 1), 12, i - 1 if chained else -1) for i in range(1, chunks)]

@@ -93,6 +93,32 @@ def test_tenants_of_a_lane_take_turns_whatever_their_backlog(scheduler):
     assert order.index("small/one") <= 2
 
 
+def test_a_tenants_jobs_go_by_deadline_then_priority_then_age_and_begun_ones_first():
+    scheduler = Admitting(WEIGHTS)
+    scheduler.on_worker(worker(capacity=1), 0)
+    for name, more in {
+        "old": {"requested_at_ms": 1},
+        "young": {"requested_at_ms": 2},
+        "dear": {"requested_at_ms": 3, "priority": 5},
+        "cheap": {"requested_at_ms": 0, "priority": -1},
+        "late": {"requested_at_ms": 4, "deadline_ms": 9_000},
+        "soon": {"requested_at_ms": 5, "deadline_ms": 8_000, "priority": -10},
+    }.items():
+        scheduler.on_plan(plan(name, chunks=2, **more), 1)
+    order = [t.job.removeprefix("default/") for t in tasks(render_all(scheduler))]
+    assert order == [name for name in ("soon", "late", "dear", "old", "young", "cheap") for _ in range(2)]
+
+
+def test_priority_takes_nothing_from_another_tenant():
+    scheduler = Admitting(WEIGHTS)
+    scheduler.on_worker(worker(capacity=1), 0)
+    for n in range(4):
+        scheduler.on_plan(plan(f"mine-{n}", chunks=1, tenant="loud", priority=10), 1)
+        scheduler.on_plan(plan(f"mine-{n}", chunks=1, tenant="quiet"), 1)
+    order = [t.job.partition("/")[0] for t in tasks(render_all(scheduler))]
+    assert order == ["loud", "quiet"] * 4
+
+
 def test_weights_divide_the_device_among_lanes():
     scheduler = Scheduler(WEIGHTS)
     scheduler.on_worker(worker(capacity=1), 0)
