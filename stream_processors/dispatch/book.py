@@ -112,7 +112,8 @@ class Book:
         del self.jobs[job.key]
 
     def next_chunk(self, job: Job) -> int | None:
-        """The first chunk of a live job that may be rendered now and that no other job is having rendered."""
+        """The first chunk of a live job that may be rendered now and that no other job is having rendered. A job that
+        has only such chunks is in line for them, and among `changed` when one lands."""
         if self.jobs.get(job.key) is not job or job.row.phase != "active":
             return None
         waiting = job.waiting()
