@@ -29,6 +29,7 @@ Headers = list[tuple[str, bytes]]
 
 
 NOBODYS = "https://127.0.0.1/picture.png"
+"""Refused at once, with nobody asked."""
 
 
 def topics() -> tuple[Topic, ...]:
@@ -65,6 +66,8 @@ def records(seed: int, count: int) -> Iterator[Sent]:
         topic = topics()[turn % len(topics())]
         good = rng.choice(seeds(topic))
         value: bytes | None = good if rng.random() < 1 / GOOD_EVERY else mutated(rng, good)
+        while _asks_somebody(topic, value):
+            value = mutated(rng, good)
         if rng.random() < 0.005:
             value = None
         yield _sent(number + turn, topic, _key(rng), value, _headers(rng))
@@ -96,7 +99,6 @@ def seeds(topic: Topic) -> tuple[bytes, ...]:
 def _small(request: JobRequest, late: bool = False) -> JobRequest:
     shot = replace(request.shots[0], duration_s=0.5)
     if (picture := shot.first_keyframe) is not None:
-        # Refused at once. A host that does not answer is asked again in ten minutes, and what lies behind it waits.
         shot = replace(shot, first_keyframe=replace(picture, uri=NOBODYS))
     output = replace(request.output, width_px=128, height_px=128, fps=24)
     deadline_ms = LONG_AGO_MS if late else None
@@ -130,6 +132,19 @@ def _bad(topic: Topic, value: bytes | None) -> bool:
     except InvalidMessage:
         return True
     return False
+
+
+def _asks_somebody(topic: Topic, value: bytes | None) -> bool:
+    """Whether it names a picture at a host that may exist. A host that does not answer is asked again in ten minutes,
+    and what lies behind that record waits, as it should."""
+    if topic.record not in (JobRequest, ClearedJob):
+        return False
+    try:
+        record: Any = decode(topic.record, value)
+    except InvalidMessage:
+        return False
+    request: JobRequest = getattr(record, "request", record)
+    return any(s.first_keyframe is not None and s.first_keyframe.uri != NOBODYS for s in request.shots)
 
 
 def _key(rng: random.Random) -> bytes | None:
