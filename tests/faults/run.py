@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ops.bus import clients
 from ops.settings import Settings
@@ -23,6 +24,7 @@ from tests.faults.schedule import Dose, cells, schedule
 from tests.faults.stack import PROCESSES, STEPS_PER_CHUNK, Say, Stack, stack
 
 QUIET_S = 240.0
+SESSIONS_OVER_S = 120.0
 """A run without any progress for so long has lost something: it is judged as it stands."""
 EXTRA_EVERY = 4
 P95_S, WORST_S = 20.0, 60.0
@@ -200,19 +202,31 @@ def _replay(
 
 
 def rewind(settings: Settings) -> None:
-    """Every stage's group back to the start of every topic. No member may be alive."""
+    """Every stage's group back to the start of every topic. No member may be alive; those that were killed, or whose
+    coordinator moved, are members until their sessions run out."""
     admin = clients.admin(settings)
     reader = clients.consumer(settings, f"{settings.prefix}.rewind")
     try:
         known = reader.list_topics(timeout=30).topics
         for group, names in groups(settings).items():
             places = [TopicPartition(name, p, 0) for name in names for p in known[name].partitions]
-            done = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
-            for place in done[group].result().topic_partitions:
-                if place.error is not None:
-                    raise RuntimeError(f"cannot rewind {group} {place}: {place.error}")
+            until_s = time.monotonic() + SESSIONS_OVER_S
+            while (refused := _refused(admin, group, places)) is not None:
+                if time.monotonic() > until_s:
+                    raise RuntimeError(f"cannot rewind {group}: {refused}")
+                time.sleep(1)
     finally:
         reader.close()
+
+
+def _refused(admin: AdminClient, group: str, places: list[TopicPartition]) -> str | None:
+    """Why the offsets of a group could not be set."""
+    done = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+    try:
+        answers = done[group].result().topic_partitions
+    except KafkaException as exc:
+        return str(exc)
+    return next((f"{place}: {place.error}" for place in answers if place.error is not None), None)
 
 
 def _until_read(running: Stack, say: Say) -> None:
