@@ -8,12 +8,12 @@ or its teardown takes too long; pytest-xdist then names the test, starts another
 import faulthandler
 import os
 from collections.abc import Iterator
-from io import TextIOWrapper
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-_STDERR = pytest.StashKey[TextIOWrapper]()
+_STDERR = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,11 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # While a test runs, descriptor 2 is a file that captures its output.
     capture = config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        config.stash[_STDERR] = os.fdopen(os.dup(2), "w")
-        return
-    with capture.global_and_fixture_disabled():
-        config.stash[_STDERR] = os.fdopen(os.dup(2), "w")
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        config.stash[_STDERR] = os.dup(2)
 
 
 @pytest.hookimpl(wrapper=True)

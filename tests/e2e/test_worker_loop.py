@@ -135,8 +135,9 @@ def test_a_record_that_kills_its_process_three_times_is_buried_and_the_next_one_
         with running(settings, STAGE) as process:
             until(lambda: process.poll() is not None or "c" in outcomes(settings), "an end")
             deaths += process.poll() == -signal.SIGKILL
-        assert deaths <= 20, "the stage goes on dying"
-    # Three for each, and one for saying that `deadly` is given up; more where death was faster than the note.
+        assert deaths <= 9, "the stage goes on dying"
+    # Three for each, and one for saying that `deadly` is given up. Neither is the first record of the process that it
+    # kills first, so for each of the two the first note may come too late.
     assert deaths >= 7
     assert outcomes(settings) == {"a": "delivered", "b": "given-up", "c": "delivered"}
     assert {job: made["reelbus.error.code"] for job, made in letters(settings).items()} == {

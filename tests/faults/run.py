@@ -24,8 +24,8 @@ from tests.faults.schedule import Dose, cells, schedule
 from tests.faults.stack import PROCESSES, STEPS_PER_CHUNK, Say, Stack, stack
 
 QUIET_S = 240.0
-SESSIONS_OVER_S = 120.0
 """A run without any progress for so long has lost something: it is judged as it stands."""
+SESSIONS_OVER_S = 120.0
 EXTRA_EVERY = 4
 P95_S, WORST_S = 20.0, 60.0
 
