@@ -186,6 +186,28 @@ class ChunkProgress(Record, frozen=True, kw_only=False):
     """Highest moderation score seen, 0..1."""
 
 
+class Steering(Record, frozen=True, kw_only=True):
+    """What the orders of its caller have made of a job. Each setting carries the broker's timestamp of the order that
+    made it, 0: none has. Of two orders the one that was asked for later holds, in whatever order they come."""
+
+    held: bool = False
+    """No further chunk is handed out until it is resumed; those that render are finished."""
+    held_at_ms: int = 0
+    """When it was asked to be held, or to be resumed."""
+    priority: int = 0
+    """Instead of the request's, where priority_at_ms is not 0."""
+    priority_at_ms: int = 0
+    """When priority was asked for."""
+    lane: Lane = "standard"
+    """Instead of the request's, where lane_at_ms is not 0."""
+    lane_at_ms: int = 0
+    """When lane was asked for."""
+    deadline_ms: int | None = None
+    """Instead of the request's, where deadline_at_ms is not 0; None: it has none any more."""
+    deadline_at_ms: int = 0
+    """When deadline_ms was asked for."""
+
+
 class SchedulerRow(Record, frozen=True, kw_only=True):
     """Progress of one live job in the scheduler (topic dispatch.state, key "<job>#progress"; its plan is at
     "<job>#plan"; plans of other requests under the id wait at "<job>#<fingerprint>#plan"). Cancelled and finished jobs
@@ -213,3 +235,5 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """The same as a sentence."""
     admitted: bool = False
     """track has said that the request of this fingerprint owns the id. Before that nothing goes to the muxer."""
+    steering: Steering = Steering()
+    """What the orders of the caller have made of it."""

@@ -29,7 +29,7 @@ class Queue:
     def put(self, job: Job) -> None:
         """A job that is new, or that changed: it may want a chunk, or has another place in the order. A job that
         `pick` found to want none is not looked at again before."""
-        self._lanes[job.plan.request.lane].put(job)
+        self._lanes[job.lane].put(job)
 
     def pick(self) -> Job | None:
         """The job to serve next; None when no job wants a chunk."""
@@ -40,9 +40,9 @@ class Queue:
 
     def charge(self, job: Job) -> None:
         """Book one chunk of this job."""
-        cost_s, request = job.placement.chunk_cost_s, job.plan.request
-        self._shares.charge(request.lane, cost_s)
-        self._lanes[request.lane].charge(request.tenant, cost_s, job.placement.weight)
+        cost_s = job.placement.chunk_cost_s
+        self._shares.charge(job.lane, cost_s)
+        self._lanes[job.lane].charge(job.plan.request.tenant, cost_s, job.placement.weight)
 
 
 class _LaneQueue:

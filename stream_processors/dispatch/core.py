@@ -55,7 +55,7 @@ class Scheduler:
 
     def live(self, lane: Lane) -> int:
         """Jobs of a lane that still want chunks, and what waits beside them: what the reading window is measured by."""
-        return sum(1 + len(job.rivals) for job in self._book.active() if job.plan.request.lane == lane)
+        return sum(1 + len(job.rivals) for job in self._book.active() if job.lane == lane)
 
     # ---- records in ------------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Scheduler:
     def _overdue(self, job: Job, now_ms: int) -> list[Outgoing]:
         if job.row.phase == "assembling":
             return self._assembly.overdue(job, now_ms)
-        deadline_ms = job.plan.request.deadline_ms
+        deadline_ms = job.deadline_ms
         if deadline_ms is not None and deadline_ms < now_ms:
             return self._book.end(job, "job.expired", now_ms, expiry_reason("deadline_passed"))
         if self._timeout_ms and job.goes_in_circles(now_ms - self._timeout_ms):

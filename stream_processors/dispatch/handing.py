@@ -82,7 +82,7 @@ class Handing:
             attempt=attempt,
             chunk_id=job.ids[index],
             spec=job.specs[index],
-            lane=job.plan.request.lane,
+            lane=job.lane,
             pool=job.placement.pool,
             dispatched_at_ms=now_ms,
         )

@@ -9,6 +9,7 @@ from schemas.chunks import chunk_ids, chunk_specs
 from schemas.errors import InvalidMessage
 from schemas.events import Progress
 from schemas.plan import ChunkSpec, Placement, Plan
+from schemas.request import Lane
 from schemas.topics import CHUNKS
 from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow
 
@@ -33,6 +34,29 @@ class Job:
     @property
     def key(self) -> str:
         return self.plan.job
+
+    @property
+    def lane(self) -> Lane:
+        """Lane that it is served in: the request's, or the one that it was moved to."""
+        steering = self.row.steering
+        return steering.lane if steering.lane_at_ms else self.plan.request.lane
+
+    @property
+    def priority(self) -> int:
+        """-10..10, higher first: the request's, or what was ordered since."""
+        steering = self.row.steering
+        return steering.priority if steering.priority_at_ms else self.plan.request.priority
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When it must be rendered by, ms since the epoch; None: no deadline."""
+        steering = self.row.steering
+        return steering.deadline_ms if steering.deadline_at_ms else self.plan.request.deadline_ms
+
+    @property
+    def held(self) -> bool:
+        """Held by its caller: it gets no further chunk."""
+        return self.row.steering.held
 
     @cached_property
     def specs(self) -> tuple[ChunkSpec, ...]:
@@ -112,11 +136,11 @@ class Job:
 
     def order(self) -> Order:
         """Begun ones first, then earliest deadline, highest priority, age."""
-        deadline_ms = self.plan.request.deadline_ms
+        deadline_ms = self.deadline_ms
         return (
             self.row.started_at_ms == 0,
             float("inf") if deadline_ms is None else deadline_ms,
-            -self.plan.request.priority,
+            -self.priority,
             self.plan.requested_at_ms,
             self.key,
         )

@@ -26,7 +26,7 @@ def estimate(
     """
     lanes: dict[Lane, list[Job]] = {}
     for job in active:
-        lanes.setdefault(job.plan.request.lane, []).append(job)
+        lanes.setdefault(job.lane, []).append(job)
     total_weight = sum(weights[lane] for lane in lanes)
     for lane, jobs in lanes.items():
         speed = devices * weights[lane] / total_weight
