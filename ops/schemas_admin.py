@@ -20,7 +20,7 @@ MODULES = (request, plan, work, events)
 
 def records() -> list[type[msgspec.Struct]]:
     """Every record that a topic carries, by name."""
-    kinds = {topic.record for topic in LIVE_TOPICS if topic.record is not None}
+    kinds = {kind for topic in LIVE_TOPICS if topic.record is not None for kind in (topic.record, *topic.also)}
     return sorted(kinds, key=lambda kind: kind.__name__)
 
 

@@ -61,10 +61,11 @@ _STAGES = (
     Stage(
         "dispatch", "stream_processors.dispatch.shell:main", "confluent-kafka",
         reads=(
-            *topics.PLANS_READY.values(), topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL, topics.WORKERS_STATE,
-            topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
+            *topics.PLANS_READY.values(), topics.PLANS_PARKED, topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL,
+            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
         ),
         writes=(
+            topics.PLANS_PARKED,
             *topics.CHUNKS.values(), topics.MUX_TASKS, topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
             topics.JOBS_EVENTS,
         ),

@@ -6,7 +6,16 @@ from typing import Any
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered, WebhookDelivery
 from schemas.plan import ClearedJob, Plan
 from schemas.request import LANES, JobOrder, JobRequest, Lane
-from schemas.work import ChunkInspected, ChunkRendered, ChunkTask, Command, MuxTask, SchedulerRow, WorkerState
+from schemas.work import (
+    ChunkInspected,
+    ChunkRendered,
+    ChunkTask,
+    Command,
+    MuxTask,
+    ParkedLine,
+    SchedulerRow,
+    WorkerState,
+)
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -28,6 +37,7 @@ class Topic:
     partitions:   default count; every topic of one key family has the same
     retention_ms: how long records stay; None for compacted topics, which keep the last record per key
     key:          what the record key is
+    also:         further records that it carries
     broker_time:  record timestamps are the broker's (LogAppendTime), not the sender's
     """
 
@@ -38,6 +48,7 @@ class Topic:
     retention_ms: int | None = 7 * DAY_MS
     key: str = "job"
     broker_time: bool = False
+    also: tuple[type[Any], ...] = ()
 
     @property
     def compacted(self) -> bool:
@@ -74,6 +85,10 @@ INPUTS_RETRY = {
 JOBS_CLEARED = _by_lane("jobs.cleared", ClearedJob, "Requests that moderation let through")
 PLANS_DRAFTED = _by_lane("plans.drafted", Plan, "Jobs cut into chunks")
 PLANS_READY = _by_lane("plans.ready", Plan, "Plans with pool, weight and cost")
+PLANS_PARKED = Topic(
+    "plans.parked", Plan, "Plans whose line has its window of live jobs full, by line.",
+    partitions=16, retention_ms=30 * DAY_MS,
+)  # fmt: skip
 PLANS_WAIT_MS = max((t.retention_ms or DAY_MS) for t in PLANS_DRAFTED.values()) + max(
     (t.retention_ms or DAY_MS) for t in PLANS_READY.values()
 )
@@ -108,8 +123,10 @@ WORKERS_STATE = Topic(
     partitions=1, retention_ms=HOUR_MS, key="worker_id",
 )  # fmt: skip
 DISPATCH_STATE = Topic(
-    "dispatch.state", SchedulerRow, "The scheduler's memory: SchedulerRow at <job>#progress, Plan at <job>#plan.",
-    partitions=1, retention_ms=None, key="job#progress or job#plan",
+    "dispatch.state", SchedulerRow,
+    "The scheduler's memory: SchedulerRow at <job>#progress, Plan at <job>#plan, ParkedLine at <line>#parked.",
+    partitions=1, retention_ms=None, key="job#progress, job#plan or line#parked",
+    also=(Plan, ParkedLine),
 )  # fmt: skip
 DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
@@ -119,7 +136,7 @@ NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhoo
 
 LIVE_TOPICS: tuple[Topic, ...] = (
     *JOBS_REQUESTED.values(), ORDERS_REQUESTED, *INPUTS_REQUESTED.values(), *INPUTS_RETRY.values(),
-    *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
+    *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(), PLANS_PARKED,
     *CHUNKS.values(), CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,

@@ -237,3 +237,12 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """track has said that the request of this fingerprint owns the id. Before that nothing goes to the muxer."""
     steering: Steering = Steering()
     """What the orders of the caller have made of it."""
+
+
+class ParkedLine(Record, frozen=True, kw_only=True):
+    """How many plans of one line wait in plans.parked (topic dispatch.state, key "<line>#parked")."""
+
+    line: str
+    """pool/lane/urgent or plain/tenant/account."""
+    parked: int
+    """Plans that were parked and not yet read again."""

@@ -17,6 +17,7 @@ from schemas.ids import fingerprint, job_key
 from schemas.plan import ChunkSpan, Placement, Plan, RenderSettings
 from schemas.request import LANES, JobRequest, Lane, Output, Shot
 from schemas.work import ChunkTask, WorkerState
+from stream_processors.dispatch.backlog import Backlog
 from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.choice import Queue
 from stream_processors.dispatch.core import Scheduler
@@ -98,7 +99,7 @@ def _plans(count: int) -> Iterator[Plan]:
 
 def _taken_in(plans: list[Plan]) -> Book:
     """All jobs; the names of their chunks are derived when a job is taken in, and so no part of a decision."""
-    book = Book()
+    book = Book(Backlog(1, len(plans)))
     for plan in plans:
         book.open(plan, 0)
         assert book.jobs[plan.job].ids

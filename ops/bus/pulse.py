@@ -124,6 +124,11 @@ class Pulse:
             self.reads += 1
             stand.read = offset + 1
 
+    def put_back(self, topic: str, partition: int, offset: int) -> None:
+        """This record will be read again, and those after it."""
+        if (stand := self.stands.get((topic, partition))) is not None:
+            stand.read = offset
+
     def done(self, topic: str, partition: int, next_offset: int) -> None:
         """The records of this partition before `next_offset` are done with."""
         if (stand := self.stands.get((topic, partition))) is not None:

@@ -9,7 +9,6 @@ from ops.stages import READ_OUTSIDE, STAGES, WRITTEN_OUTSIDE, Stage
 from ops.topics_wanted import Wanted
 from schemas import catalog
 from schemas.events import JobReply
-from schemas.plan import Plan
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import DISPATCH_STATE, REPLIES_DEFAULT, DeadLetters, Topic
 
@@ -21,7 +20,7 @@ KEYS = {
     "job_id": "job_id of the record.",
     "job": "tenant/job_id.",
     "worker_id": "worker_id of the record.",
-    "job#progress or job#plan": "tenant/job_id, then #progress or #plan.",
+    "job#progress, job#plan or line#parked": "tenant/job_id, then #progress or #plan; or a line, then #parked.",
 }
 
 
@@ -29,7 +28,7 @@ def records_of(topic: Topic) -> tuple[type[Any], ...]:
     """Records that a topic carries."""
     if topic.record is None:
         return ()
-    return (topic.record, Plan) if topic == DISPATCH_STATE else (topic.record,)
+    return (topic.record, *topic.also)
 
 
 def channel(topic: Topic, prefix: str, want: Wanted) -> dict[str, Any]:
@@ -125,13 +124,15 @@ def _has_job_id(record: str) -> bool:
 
 
 def _examples(entity: str, record: str) -> list[dict[str, Any]]:
-    """Golden examples of a topic, by file name. dispatch.state carries two records, so its file names say which."""
+    """Golden examples of a topic, by file name. dispatch.state carries several records, so its file names say which."""
     folder = resources.files("schemas").joinpath("examples", entity)
     if not folder.is_dir():
         return []
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
     if entity == DISPATCH_STATE.entity:
-        files = [file for file in files if file.name.startswith("plan") == (record == Plan.__name__)]
+        starts = {kind.__name__: catalog.file_name(kind.__name__) for kind in DISPATCH_STATE.also}
+        which = {name: [f for f in files if f.name.startswith(start)] for name, start in starts.items()}
+        files = which.get(record, [f for f in files if not f.name.startswith(tuple(starts.values()))])
     return [{"name": file.name.removesuffix(".json"), "payload": json.loads(file.read_text("utf-8"))} for file in files]
 
 

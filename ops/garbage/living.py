@@ -22,6 +22,7 @@ from schemas.topics import (
     JOBS_EVENTS,
     JOBS_STATE,
     PLANS_DRAFTED,
+    PLANS_PARKED,
     PLANS_READY,
     Topic,
 )
@@ -34,7 +35,7 @@ _MOVING = (
 _WAITING: tuple[tuple[str, Sequence[Topic]], ...] = (
     ("split", tuple(JOBS_CLEARED.values())),
     ("prioritise", tuple(PLANS_DRAFTED.values())),
-    ("dispatch", tuple(PLANS_READY.values())),
+    ("dispatch", (*PLANS_READY.values(), PLANS_PARKED)),
 )
 """Where a job waits before the scheduler has it, and whose reading takes it out. In the direction of flow: a job that
 moves on while this is read is then seen at least once."""
@@ -70,7 +71,8 @@ def needed(settings: Settings, known: Jobs, all_told: bool) -> Living:
     scheduled = set()
     for key, raw in table.load(settings, DISPATCH_STATE).items():
         job, _, what = key.rpartition("#")
-        scheduled.add(job_uid(job))
+        if what in ("plan", "progress"):
+            scheduled.add(job_uid(job))
         if what == "plan":
             plan = _read(Plan, raw, key)
             names |= {*chunk_ids(plan), *(given.chunk for given in plan.inputs)}

@@ -14,6 +14,7 @@ from schemas.records import Outgoing
 from schemas.reports import Facts
 from schemas.topics import DISPATCH_STATE
 from schemas.work import FrameVerdict, SchedulerRow
+from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.ended import Ended, event, row_key
 from stream_processors.dispatch.job import Job, new_job
 
@@ -40,13 +41,16 @@ def queued(job: Job, now_ms: int, again: bool = False) -> Outgoing:
 
 
 class Book:
-    def __init__(self) -> None:
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
         self.jobs: dict[str, Job] = {}
         self.ended = Ended()
         self.in_flight: dict[str, str] = {}
         """Chunk id -> the job that has it dispatched: another job that wants it waits, and then reuses it."""
         self.changed: dict[str, None] = {}
         """Jobs whose chunks may have become ready to hand out, in the order of what happened."""
+        self._counted: dict[str, tuple[str, int]] = {}
+        """What a job takes of the window of its line, by job."""
         self._in_line: dict[str, dict[str, None]] = {}
         """Chunk id -> jobs that wait for another job to have it rendered."""
 
@@ -65,23 +69,25 @@ class Book:
                     if chunk.state == "d":
                         self.in_flight[job.ids[index]] = job.key
                 self.changed[job.key] = None
+                self._count(job)
 
     def active(self) -> list[Job]:
         """Jobs that still want chunks."""
         return [job for job in self.jobs.values() if job.row.phase == "active"]
 
-    def open(self, plan: Plan, now_ms: int, rivals: Iterable[Plan] = ()) -> list[Outgoing]:
-        """A job that was not known."""
+    def open(self, plan: Plan, now_ms: int, rivals: Iterable[Plan] = (), again: bool = False) -> list[Outgoing]:
+        """A job that was not known. again: track has been asked about it before, when it was parked."""
         job = self.jobs[plan.job] = new_job(plan, now_ms)
         job.rivals = list(rivals)
         self.ended.rows.pop(plan.job, None)
-        return [Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job), queued(job, now_ms)]
+        return [Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job), queued(job, now_ms, again)]
 
     def join(self, job: Job, plan: Plan) -> list[Outgoing]:
         """A plan under the id of a live job. Another request's is kept until track has said whose the id is."""
         if job.row.admitted or plan.fingerprint in (p.fingerprint for p in (job.plan, *job.rivals)):
             return []
         job.rivals.append(plan)
+        self._count(job)
         return [Outgoing(DISPATCH_STATE, rival_key(plan), plan)]
 
     def admit(self, job: Job) -> list[Outgoing]:
@@ -104,12 +110,23 @@ class Book:
     def _without_rivals(self, job: Job) -> list[Outgoing]:
         gone = [Outgoing(DISPATCH_STATE, rival_key(rival), None) for rival in job.rivals]
         job.rivals.clear()
+        self._count(job)
         return gone
 
     def _drop(self, job: Job) -> None:
         for index in range(len(job.ids)):
             self.landed(job, index)
         del self.jobs[job.key]
+        self._count(job)
+
+    def _count(self, job: Job) -> None:
+        """Keep the windows true: a job counts while it wants chunks, and so does what waits beside it."""
+        line, before = self._counted.pop(job.key, ("", 0))
+        if before:
+            self.backlog.count(line, -before)
+        if self.jobs.get(job.key) is job and (jobs := (job.row.phase == "active") + len(job.rivals)):
+            self._counted[job.key] = line_of(job.plan), jobs
+            self.backlog.count(line_of(job.plan), jobs)
 
     def next_chunk(self, job: Job) -> int | None:
         """The first chunk of a live job that may be rendered now and that no other job is having rendered. A job that
@@ -127,6 +144,7 @@ class Book:
     def saved(self, job: Job) -> Outgoing:
         """The record that keeps a live job's progress: made whenever a row changes."""
         self.changed[job.key] = None
+        self._count(job)
         return Outgoing(DISPATCH_STATE, row_key(job.key), job.row)
 
     def landed(self, job: Job, index: int) -> None:

@@ -13,12 +13,14 @@ from schemas.lifecycle import expiry_reason
 from schemas.plan import Plan
 from schemas.records import Outgoing
 from schemas.request import Lane
-from schemas.work import ChunkInspected, Command, SchedulerRow, WorkerState
+from schemas.topics import PLANS_PARKED
+from schemas.work import ChunkInspected, Command, ParkedLine, SchedulerRow, WorkerState
 from stream_processors.dispatch.assembly import Assembly
+from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.book import Book, queued
-from stream_processors.dispatch.ended import event
+from stream_processors.dispatch.ended import bare_event, event
 from stream_processors.dispatch.handing import Handing
-from stream_processors.dispatch.job import Job, check_plan
+from stream_processors.dispatch.job import Job, check_plan, new_job
 from stream_processors.dispatch.positions import estimate
 
 MAX_FAILURES = 3
@@ -28,11 +30,23 @@ ASK_AGAIN_MS = 30_000
 """A job that waits for nothing but track's word is asked about again."""
 
 
-class Scheduler:
-    """timeout_ms: a job whose chunks go out and never come back for this long is given up; 0: never."""
+WINDOW_JOBS = 200
+"""Live jobs of a pool and lane in memory; more where its workers can hold more. The rest waits in Kafka."""
 
-    def __init__(self, lane_weights: dict[Lane, float], timeout_ms: int = 0) -> None:
-        self._book = Book()
+
+class Scheduler:
+    """timeout_ms: a job whose chunks go out and never come back for this long is given up; 0: never.
+    buckets: partitions of plans.parked. window_jobs: live jobs of a pool and lane that are kept in memory."""
+
+    def __init__(
+        self,
+        lane_weights: dict[Lane, float],
+        timeout_ms: int = 0,
+        buckets: int = PLANS_PARKED.partitions,
+        window_jobs: int = WINDOW_JOBS,
+    ) -> None:
+        self.backlog = Backlog(buckets, window_jobs)
+        self._book = Book(self.backlog)
         self._handing = Handing(self._book, lane_weights)
         self._assembly = Assembly(self._book)
         self._lane_weights = lane_weights
@@ -49,13 +63,10 @@ class Scheduler:
         """Short rows of jobs that are done or cancelled, oldest first."""
         return self._book.ended.rows
 
-    def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow]) -> None:
+    def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow], parked: Iterable[ParkedLine] = ()) -> None:
         """Take over the state that a predecessor wrote."""
         self._book.restore(plans, rows)
-
-    def live(self, lane: Lane) -> int:
-        """Jobs of a lane that still want chunks, and what waits beside them: what the reading window is measured by."""
-        return sum(1 + len(job.rivals) for job in self._book.active() if job.lane == lane)
+        self.backlog.restore(parked)
 
     # ---- records in ------------------------------------------------------------------------------------------------
 
@@ -63,11 +74,29 @@ class Scheduler:
         """A job joins. A job that is known changes nothing; one that has ended is told its end again. Raises
         InvalidMessage for a plan that can never be carried out."""
         check_plan(plan)
+        if (known := self._known(plan, now_ms)) is not None:
+            return known
+        line = line_of(plan)
+        if self.backlog.must_wait(line):
+            progress = new_job(plan, now_ms).progress(queue_position=self.backlog.ahead(line))
+            told = event(plan, "job.queued", now_ms, about=plan.fingerprint, progress=progress)
+            return [self.backlog.park(plan), told]
+        return self._book.open(plan, now_ms)
+
+    def on_parked(self, plan: Plan, now_ms: int) -> list[Outgoing]:
+        """A job that was parked has its turn. Raises InvalidMessage as `on_plan` does."""
+        check_plan(plan)
+        self.backlog.taken(plan)
+        known = self._known(plan, now_ms)
+        return self._book.open(plan, now_ms, again=True) if known is None else known
+
+    def _known(self, plan: Plan, now_ms: int) -> list[Outgoing] | None:
+        """What there is to say of a job that is here already, or over; None of another."""
         if (job := self.jobs.get(plan.job)) is not None:
             return self._book.join(job, plan)
         if self._book.ended.speaks_for(plan.job, plan.fingerprint):
             return self._book.ended.said(plan.job, now_ms, plan)
-        return self._book.open(plan, now_ms)
+        return None
 
     def on_inspected(self, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
         """A chunk came back. Late, repeated and foreign results change nothing."""
@@ -117,11 +146,13 @@ class Scheduler:
         if now_ms >= self._next_report_ms:
             self._next_report_ms = now_ms + REPORT_EVERY_MS
             self._handing.workers.forget_silent(now_ms)
+            self.backlog.slots = self._handing.workers.slots()
             for job in list(self.jobs.values()):
                 out += self._overdue(job, now_ms)
             out += self._reports(now_ms)
             out += self._book.ended.forget_old(now_ms)
-        return out + self._handing.hand_out(now_ms)
+        out += self._handing.hand_out(now_ms)
+        return out + self.backlog.rows()
 
     def _overdue(self, job: Job, now_ms: int) -> list[Outgoing]:
         if job.row.phase == "assembling":
@@ -197,10 +228,13 @@ class Scheduler:
         return [] if job is None else self._book.end(job, "job.failed", now_ms, reason)
 
     def _expire(self, control: Command, job: Job | None, now_ms: int) -> list[Outgoing]:
-        """track's word counts for a deadline; whether a job that is here makes progress is known here. A job that is
-        being assembled is finished, late or not."""
+        """track's word counts for a deadline; whether a job makes progress is known here, and so is whether one that is
+        not here may be parked. A job that is being assembled is finished, late or not."""
         code = control.reason.partition(":")[0]
         if job is None:
+            tenant = control.job.partition("/")[0]
+            if code == "no_progress" and self.backlog.parked_of(tenant):
+                return [bare_event("job.progress", control.job, now_ms, about=f"asked {now_ms}")]
             return self._end_unseen(control.job, now_ms, expiry_reason(code))
         if job.row.phase == "active" and code == "deadline_passed":
             return self._book.end(job, "job.expired", now_ms, expiry_reason(code), by_order=True)

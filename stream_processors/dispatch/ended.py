@@ -42,6 +42,17 @@ def event(plan: Plan, kind: EventType, now_ms: int, about: str = "", **facts: Un
     return Outgoing(JOBS_EVENTS, plan.job, plan_event("dispatch", kind, plan, at_ms=now_ms, about=about, **facts))
 
 
+def bare_event(
+    kind: EventType, job: str, now_ms: int, about: str = "", reason: Reason | None = None, fingerprint: str = ""
+) -> Outgoing:
+    """An event about a job whose plan is not here."""
+    made = JobEvent(
+        id=event_id(kind, job, about), source="dispatch", type=kind, job=job, at_ms=now_ms, reason=reason,
+        fingerprint=fingerprint,
+    )  # fmt: skip
+    return Outgoing(JOBS_EVENTS, job, made)
+
+
 class Ended:
     """Short rows of jobs that are done or cancelled, oldest first."""
 
@@ -69,11 +80,7 @@ class Ended:
         kind, reason = KINDS[code], Reason(code=code, message=row.reason or "cancelled by request")
         if plan is not None:
             return [event(plan, kind, now_ms, reason=reason, fingerprint=row.fingerprint)]
-        bare = JobEvent(
-            id=event_id(kind, job, ""), source="dispatch", type=kind, job=job, at_ms=now_ms, reason=reason,
-            fingerprint=row.fingerprint,
-        )  # fmt: skip
-        return [Outgoing(JOBS_EVENTS, job, bare)]
+        return [bare_event(kind, job, now_ms, reason=reason, fingerprint=row.fingerprint)]
 
     def speaks_for(self, job: str, fingerprint: str = "") -> bool:
         """Is the end of this request known, or, without a fingerprint, that of all requests of the id? One that track

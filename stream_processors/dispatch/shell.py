@@ -1,4 +1,4 @@
-"""Runs the scheduler: leads alone, reads in bounded windows, writes in transactions."""
+"""Runs the scheduler: leads alone, reads, decides, writes in transactions."""
 
 import logging
 import time
@@ -22,24 +22,25 @@ from schemas.errors import Fatal
 from schemas.events import Reason
 from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
-from schemas.request import LANES, Lane
+from schemas.request import LANES
 from schemas.topics import (
     CHUNKS_INSPECTED,
     DISPATCH_LEADER,
     DISPATCH_STATE,
     HOUR_MS,
     JOBS_CONTROL,
+    PLANS_PARKED,
     PLANS_READY,
     WORKERS_STATE,
     Topic,
 )
-from schemas.work import ChunkInspected, Command, SchedulerRow, WorkerState
+from schemas.work import ChunkInspected, Command, ParkedLine, SchedulerRow, WorkerState
 from stream_processors.dispatch.core import Scheduler
+from stream_processors.dispatch.parked import Parked
 
 log = logging.getLogger(__name__)
 
-WINDOW_JOBS = 200
-"""Live jobs of a lane in memory; the rest waits in Kafka, where it costs nothing and can still be passed."""
+READ_AT_ONCE = 100
 POLL_S = 0.02
 FAILOVER: dict[str, Any] = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_500}
 """A dead leader is missed after 6 s, the least that brokers allow by default."""
@@ -83,15 +84,16 @@ class Shell:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         weights = load_limits(settings.limits).lane_weights()
-        self.scheduler = Scheduler(weights, round(settings.job_timeout_h * HOUR_MS))
         self.transactions = Transactions(settings, "dispatch", "leader")
-        self._restore()
         self.consumer = clients.consumer(settings, clients.group_id(settings, "dispatch"))
+        buckets = table.partition_count(self.consumer, PLANS_PARKED.name(settings.prefix))
+        self.scheduler = Scheduler(weights, round(settings.job_timeout_h * HOUR_MS), buckets)
+        self._restore()
         self.takers = self._takers()
         self.topics = {topic.name(settings.prefix): topic for topic in self.takers}
         self.fold = Fold(settings, "dispatch", self.consumer, self.topics, self._end, passing=(WORKERS_STATE,))
-        self.places = self._assign()
-        self.paused: set[Lane] = set()
+        self._assign()
+        self.parked = Parked(self.consumer, PLANS_PARKED.name(settings.prefix), self.scheduler.backlog)
 
     def _takers(self) -> dict[Topic, Take]:
         scheduler = self.scheduler
@@ -105,6 +107,7 @@ class Shell:
 
         return {
             **plans,
+            PLANS_PARKED: lambda r, now_ms: scheduler.on_parked(decode(Plan, r.value), now_ms),
             CHUNKS_INSPECTED: lambda r, now_ms: scheduler.on_inspected(decode(ChunkInspected, r.value), now_ms),
             JOBS_CONTROL: lambda r, now_ms: scheduler.on_control(decode(Command, r.value), now_ms),
             WORKERS_STATE: hear,
@@ -115,11 +118,12 @@ class Shell:
         self.scheduler.restore(
             [decode(Plan, raw) for key, raw in rows.items() if key.endswith("#plan")],
             [decode(SchedulerRow, raw) for key, raw in rows.items() if key.endswith("#progress")],
+            [decode(ParkedLine, raw) for key, raw in rows.items() if key.endswith("#parked")],
         )
         reached("dispatch", "restored")
         log.info("restored %d live jobs, %d finished", len(self.scheduler.jobs), len(self.scheduler.finished))
 
-    def _assign(self) -> dict[Topic, list[TopicPartition]]:
+    def _assign(self) -> None:
         places = {
             topic: [TopicPartition(name, p) for p in range(table.partition_count(self.consumer, name))]
             for name, topic in self.topics.items()
@@ -130,14 +134,13 @@ class Shell:
         self.fold.assigned(resumed)
         PULSE.group = clients.group_id(self.settings, "dispatch")
         PULSE.assigned(resumed)
-        return places
 
     def step(self) -> None:
         """One round: read a little, decide, write it all in one transaction."""
         if self.fold.careful:
             self._round([])  # what is due anyway: if that goes wrong, no record is to blame
-        self._round(read(self.consumer, 1 if self.fold.careful else 100, POLL_S))
-        self._window()
+        self._round(self.parked.admit(read(self.consumer, 1 if self.fold.careful else READ_AT_ONCE, POLL_S)))
+        self.parked.resume()
 
     def _round(self, records: Sequence[Incoming]) -> None:
         now_ms = time.time_ns() // 1_000_000
@@ -151,26 +154,13 @@ class Shell:
         """The end of the job whose record cannot be used."""
         topic, now_ms = self.topics[record.topic], time.time_ns() // 1_000_000
         reason = Reason(code="internal_error", message=told("dispatch", error))
-        if topic in PLANS_READY.values():
+        if topic is PLANS_PARKED or topic in PLANS_READY.values():
             return self.scheduler.refuse(decode(Plan, record.value), reason, now_ms)
         if topic is CHUNKS_INSPECTED:
             return self.scheduler.abandon(decode(ChunkInspected, record.value).rendered.job, reason, now_ms)
         if topic is JOBS_CONTROL:
             return self.scheduler.abandon(decode(Command, record.value).job, reason, now_ms)
         return []
-
-    def _window(self) -> None:
-        """Stop reading a lane whose window is full, go on when half of it is done."""
-        for lane in LANES:
-            live = self.scheduler.live(lane)
-            if live >= WINDOW_JOBS and lane not in self.paused:
-                self.consumer.pause(self.places[PLANS_READY[lane]])
-                PULSE.hold(self.places[PLANS_READY[lane]], True)
-                self.paused.add(lane)
-            elif live <= WINDOW_JOBS // 2 and lane in self.paused:
-                self.consumer.resume(self.places[PLANS_READY[lane]])
-                PULSE.hold(self.places[PLANS_READY[lane]], False)
-                self.paused.remove(lane)
 
 
 def main(settings: Settings) -> None:

@@ -61,6 +61,13 @@ class Workers:
         ]
         return min(able, key=lambda w: (w.load() / w.state.capacity, w.state.worker_id), default=None)
 
+    def slots(self) -> dict[str, int]:
+        """Chunks that the workers of each pool can hold."""
+        held: dict[str, int] = {}
+        for worker in self._workers.values():
+            held[worker.state.pool] = held.get(worker.state.pool, 0) + worker.state.capacity
+        return held
+
     def count(self, pool: str) -> int:
         return sum(w.state.pool == pool and bool(w.state.partitions) for w in self._workers.values())
 

@@ -4,6 +4,7 @@ import random
 from functools import cache
 
 from ops.settings import PACKAGE_ROOT
+from schemas.catalog import file_name
 from schemas.codec import decode, encode
 from schemas.topics import Topic
 
@@ -12,9 +13,11 @@ EXAMPLES = PACKAGE_ROOT / "schemas" / "examples"
 
 @cache
 def seeds_of(topic: Topic) -> list[bytes]:
-    """Good records of a topic, its golden examples, as JSON and as framed Avro."""
+    """Good records of a topic, its golden examples, as JSON and as framed Avro. Not of what it carries besides, whose
+    examples have the record's name."""
     assert topic.record is not None
-    files = sorted((EXAMPLES / topic.entity).glob("*.json"))
+    others = {file_name(kind.__name__) for kind in topic.also}
+    files = sorted(file for file in (EXAMPLES / topic.entity).glob("*.json") if file.stem not in others)
     assert files, f"schemas/examples has no record of {topic.entity}"
     records = [decode(topic.record, file.read_bytes()) for file in files]
     return [encode(record, form) for record in records for form in ("avro", "json")]

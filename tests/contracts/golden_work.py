@@ -18,10 +18,12 @@ from schemas.work import (
     Command,
     MuxTask,
     ObjectRef,
+    ParkedLine,
     ReadyChunk,
     SchedulerRow,
     WorkerState,
 )
+from stream_processors.dispatch.backlog import line_of
 from stream_processors.moderate.core import order
 from stream_processors.moderate.identity import Tenants
 from tests.contracts import golden_requests as requests
@@ -136,4 +138,5 @@ def scheduler(plan: Plan) -> Goldens:
             job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900, reason_code="cancelled",
             reason="the customer changed their mind",
         ),
+        "dispatch.state/parked-line": ParkedLine(line=line_of(plan), parked=1_204),
     }  # fmt: skip

@@ -43,7 +43,9 @@ def goldens() -> Goldens:
 def _planned(lane: Lane) -> Goldens:
     name = requests.NAMES[lane]
     plan = plan_of(lane)
+    parked = {f"plans.parked/{name}": plan} if lane == "bulk" else {}
     return {
+        **parked,
         f"jobs.cleared.{lane}/{name}": cleared(lane)[1],
         f"plans.drafted.{lane}/{name}": replace(plan, placement=None),
         f"plans.ready.{lane}/{name}": plan,

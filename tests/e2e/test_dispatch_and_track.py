@@ -17,6 +17,7 @@ from schemas.reports import plan_event
 from schemas.topics import (
     CHUNKS,
     CHUNKS_INSPECTED,
+    DISPATCH_STATE,
     JOBS_CONTROL,
     JOBS_EVENTS,
     JOBS_FINISHED,
@@ -27,6 +28,7 @@ from schemas.topics import (
     DeadLetters,
 )
 from schemas.work import ChunkTask, Command, MuxTask
+from stream_processors.dispatch.core import WINDOW_JOBS
 from tests.core.plans import plan, result, worker
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
@@ -104,6 +106,30 @@ def test_a_stand_by_takes_over_and_nothing_is_done_twice(settings):
     assert set(rest.tasks.values()) == {1}, "a chunk was handed out twice though none was lost"
     (letter,) = read_all(settings, DeadLetters(PLANS_READY["bulk"]))
     assert letter.value == b"\x00junk"
+
+
+def test_a_tenant_with_more_jobs_than_its_window_holds_up_nobody_and_loses_none(settings):
+    """The scheduler is killed while jobs are parked, and again while they are read back."""
+    rest = Rest(settings)
+    many = [plan(f"j{n:03}", tenant="big", chunks=1, lane="bulk") for n in range(WINDOW_JOBS + 60)]
+    small = plan("one", tenant="small", chunks=1, lane="bulk")
+    dispatch = ("ops", "run", "dispatch")
+    with running(settings, "ops", "run", "track"):
+        with running(settings, *dispatch) as first:
+            rest.send(*(Outgoing(PLANS_READY["bulk"], p.job, p, partition=0) for p in (*many, small)))
+            assert wait_state_named(settings, small.job, "queued")
+            first.kill()
+            first.wait()
+        with running(settings, *dispatch) as second:
+            rest.play_until_finished(WINDOW_JOBS // 2 + 20)
+            second.kill()
+            second.wait()
+        with running(settings, *dispatch):
+            finished = rest.play_until_finished(len(many) + 1)
+    assert Counter(f.job for f in finished) == {p.job: 1 for p in (*many, small)}
+    assert list(rest.tasks).index((small.job, 0)) < 20
+    assert set(rest.tasks.values()) == {1}
+    assert not [key for key in table.load(settings, DISPATCH_STATE) if key.endswith("#parked")]
 
 
 def test_replaying_every_event_from_the_start_adds_no_terminal_record(settings):

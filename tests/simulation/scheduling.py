@@ -2,9 +2,9 @@
 
 from schemas.errors import Fatal, InvalidMessage
 from schemas.records import Incoming, Outgoing
-from schemas.request import LANES
-from schemas.topics import CHUNKS_INSPECTED, DISPATCH_STATE, JOBS_CONTROL, PLANS_READY, WORKERS_STATE
+from schemas.topics import CHUNKS_INSPECTED, DISPATCH_STATE, JOBS_CONTROL, PLANS_PARKED, PLANS_READY, WORKERS_STATE
 from schemas.work import Command
+from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.core import Scheduler
 from tests.simulation.groups import Effects, Group, record
 from tests.simulation.log import Log, Place
@@ -16,37 +16,46 @@ GROUP = "dispatch"
 LEADER = "dispatch.leader"
 READ_AT_ONCE = 100
 WINDOW_JOBS = 2
-"""200 in the real shell; small here, so that lanes are paused and resumed."""
+"""200 in the real scheduler; small here, so that jobs are parked and read again."""
 
 
 class _Reader:
     """Partitions assigned by hand: no member, no generation."""
 
-    def __init__(self, log: Log, group: Group) -> None:
-        self._log = log
-        topics = [*(t.entity for t in PLANS_READY.values()), CHUNKS_INSPECTED.entity, JOBS_CONTROL.entity]
+    def __init__(self, log: Log, group: Group, backlog: Backlog) -> None:
+        self._log, self._backlog = log, backlog
+        lanes = [t.entity for t in PLANS_READY.values()]
+        topics = [*lanes, PLANS_PARKED.entity, CHUNKS_INSPECTED.entity, JOBS_CONTROL.entity]
         self.positions: dict[Place, int] = {p: group.committed(p) for topic in topics for p in log.places(topic)}
         self.positions |= {p: log.end(p) for p in log.places(WORKERS_STATE.entity)}
-        self.paused: set[str] = set()
+        self._blocked: dict[Place, str] = {}
 
     def read(self, most: int) -> list[Incoming]:
         records: list[Incoming] = []
+        room: dict[str, int] = {}
         for place, offset in self.positions.items():
-            while place[0] not in self.paused and len(records) < most:
+            while place not in self._blocked and len(records) < most:
                 offset, entry = self._log.next(place, offset, committed_only=True)
                 self.positions[place] = offset if entry is None else offset + 1
                 if entry is None:
                     break
+                if place[0] == PLANS_PARKED.entity and not self._backlog.fitting([entry.value], room):
+                    self.positions[place], self._blocked[place] = offset, line_of(entry.value)
+                    break
                 records.append(record(place, offset, entry))
                 offset += 1
         return records
+
+    def resume(self) -> None:
+        self._blocked = {p: line for p, line in self._blocked.items() if not self._backlog.wants(line)}
 
 
 class _Shell:
     def __init__(self, process: Process) -> None:
         self.process, self.world = process, process.world
         self.leads = self.lost = False
-        self.scheduler = Scheduler(self.world.lane_weights)
+        buckets = len(self.world.log.places(PLANS_PARKED.entity))
+        self.scheduler = Scheduler(self.world.lane_weights, buckets=buckets, window_jobs=WINDOW_JOBS)
 
     def won(self, places: list[Place]) -> Effects:
         self.leads = self.leads or bool(places)
@@ -58,7 +67,8 @@ class _Shell:
     def restore(self) -> Effects:
         rows = yield from load(self.world.log, self.world.log.places(DISPATCH_STATE.entity))
         plans = [plan for key, plan in rows.items() if key.endswith("#plan")]
-        self.scheduler.restore(plans, [row for key, row in rows.items() if key.endswith("#progress")])
+        parked = [row for key, row in rows.items() if key.endswith("#parked")]
+        self.scheduler.restore(plans, [row for key, row in rows.items() if key.endswith("#progress")], parked)
 
     def take(self, read: Incoming, now_ms: int) -> list[Outgoing]:
         scheduler = self.scheduler
@@ -69,9 +79,12 @@ class _Shell:
             return scheduler.on_inspected(read.value, now_ms)
         if isinstance(read.value, Command):
             return scheduler.on_control(read.value, now_ms)
+        if read.topic == PLANS_PARKED.entity:
+            return scheduler.on_parked(read.value, now_ms)
         return scheduler.on_plan(read.value, now_ms)
 
     def step(self, reader: _Reader, transactions: Transactions) -> Effects:
+        reader.resume()
         records = reader.read(READ_AT_ONCE)
         now_ms = self.world.clock.wall_ms()
         out: list[Outgoing] = []
@@ -89,12 +102,6 @@ class _Shell:
         if "offsets beside the transaction" in self.world.bugs:
             self.world.log.committed.update({(GROUP, place): offset for place, offset in offsets.items()})
         yield from transactions.commit(out, offsets, counted)
-        for lane in LANES:
-            topic, live = PLANS_READY[lane].entity, self.scheduler.live(lane)
-            if live >= WINDOW_JOBS:
-                reader.paused.add(topic)
-            elif live <= WINDOW_JOBS // 2:
-                reader.paused.discard(topic)
 
 
 def dispatch(process: Process) -> Effects:
@@ -109,7 +116,7 @@ def dispatch(process: Process) -> Effects:
     if "dispatch state not restored" not in process.world.bugs:
         yield from shell.restore()
     yield "dispatch.restored"
-    reader = _Reader(process.world.log, process.world.group(GROUP))
+    reader = _Reader(process.world.log, process.world.group(GROUP), shell.scheduler.backlog)
     while not process.stopping:
         yield from leadership.poll()
         if shell.lost:
