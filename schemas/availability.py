@@ -13,7 +13,7 @@ from schemas.request import JobRequest, Output, Record, Shot, Transition
 
 NOT_YET: dict[type[Record], frozenset[str]] = {
     JobRequest: frozenset(
-        ("project", "subtitles", "narration", "music", "lip_sync", "label", "destination", "not_before_ms")
+        ("subtitles", "narration", "music", "lip_sync", "label", "destination", "not_before_ms")
     ),
     Shot: frozenset(
         (

@@ -18,9 +18,16 @@ class LanePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Share of device time against the other lanes while all of them wait."""
 
 
+class ProjectPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    weight: Weight = 1.0
+    """Share within the tenant; a project that is not named has 1.0."""
+
+
 class TenantPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     weight: Weight = 1.0
     """Share within a lane; a tenant that is not named has 1.0."""
+    projects: dict[str, ProjectPolicy] = {}
+    """Projects of the tenant by name, as requests give it."""
 
 
 class JobLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +60,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """Weight of a tenant within its lane."""
         policy = self.tenants.get(tenant)
         return policy.weight if policy else 1.0
+
+    def project_weight(self, tenant: str, project: str | None) -> float:
+        """Weight of a project within its tenant; 1.0 for requests that name none."""
+        policy = self.tenants.get(tenant)
+        named = policy.projects.get(project) if policy and project else None
+        return named.weight if named else 1.0
 
 
 def parse(text: str) -> Limits:

@@ -93,6 +93,12 @@ class Placement(Record, frozen=True, kw_only=True):
     """Share of the tenant within its lane; 1.0 is normal."""
     chunk_cost_s: float
     """Estimated device-seconds of one chunk."""
+    load_s: float = 0.0
+    """Estimated device-seconds that a worker spends on having the model warm; 0: not reckoned with."""
+    max_batch: int = 1
+    """Compatible chunks that a worker renders in one forward pass."""
+    account_weight: float = 1.0
+    """Share of the job's project, or key, within its tenant; 1.0 is normal."""
 
 
 class Plan(Record, frozen=True, kw_only=True):

@@ -33,6 +33,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     guidance: float
     chunk_cost_s: Annotated[float, Meta(gt=0)]
     """Prior of device-seconds per chunk."""
+    load_s: Annotated[float, Meta(ge=0)] = 30.0
+    """Prior of the seconds that it takes to have the model warm; learnt from what workers measure."""
     max_batch: Annotated[int, Meta(ge=1)] = 1
     """Compatible chunks in one forward pass."""
     chunk_codec: Literal["ffv1", "h264"] = "h264"

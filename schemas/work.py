@@ -89,6 +89,15 @@ class ChunkInspected(Record, frozen=True, kw_only=True):
     """What moderation says of its frames."""
 
 
+class ModelLoad(Record, frozen=True, kw_only=False):
+    """What it took a worker to have a model warm, the last time that it loaded it."""
+
+    model: str
+    """Name from the model registry."""
+    load_s: float
+    """Seconds."""
+
+
 class WorkerState(Record, frozen=True, kw_only=True):
     """A render worker's picture of itself, sent on every change and at least every second (topic workers.state)."""
 
@@ -116,6 +125,8 @@ class WorkerState(Record, frozen=True, kw_only=True):
     """True in the last record of a worker that stops."""
     at_ms: int = 0
     """When it said so."""
+    loads: tuple[ModelLoad, ...] = ()
+    """What loading took, of every model that it has loaded since it started."""
 
 
 class Command(Record, frozen=True, kw_only=True):

@@ -81,8 +81,9 @@ class Device:
                 self._loaded.popitem(last=False)
             began_s = time.monotonic()
             self._loaded[name] = renderer.load(self._entries[name], self._setup.device, self._setup.dtype)
-            log.info("loaded %s on %s in %.1f s", name, self._setup.device, time.monotonic() - began_s)
-            self.say(protocol.Warm(tuple(self._loaded)))
+            load_s = time.monotonic() - began_s
+            log.info("loaded %s on %s in %.1f s", name, self._setup.device, load_s)
+            self.say(protocol.Warm(tuple(self._loaded), load_s))
         self._loaded.move_to_end(name)
         return self._loaded[name]
 

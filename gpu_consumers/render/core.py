@@ -22,7 +22,7 @@ from gpu_consumers.render.offsets import Offsets
 from gpu_consumers.render.protocol import WARM_MODELS
 from schemas.registry import ModelEntry
 from schemas.request import LANES
-from schemas.work import ChunkRendered, ChunkTask, ObjectRef
+from schemas.work import ChunkRendered, ChunkTask, ModelLoad, ObjectRef
 
 MAX_ATTEMPTS = 3
 """Times that one task may fail on the device, or take it down, before it is reported as failed."""
@@ -86,6 +86,11 @@ class Core:
     def models(self) -> tuple[str, ...]:
         """Models that are warm."""
         return self._device.models
+
+    @property
+    def loads(self) -> tuple[ModelLoad, ...]:
+        """What loading took, the last time."""
+        return tuple(ModelLoad(model, round(load_s, 3)) for model, load_s in self._device.loads.items())
 
     @property
     def wanted(self) -> int:
@@ -245,10 +250,11 @@ class Core:
         self._device.loading = tuple(self._entries)[:WARM_MODELS]
         return [*(act.LoadModel(name) for name in self._device.loading), *self._advance(now_s)]
 
-    def device_models(self, generation: int, models: tuple[str, ...], now_s: float) -> list[Action]:
-        """These models are warm in it now."""
+    def device_models(self, generation: int, models: tuple[str, ...], load_s: float, now_s: float) -> list[Action]:
+        """These models are warm in it now, the last one for load_s seconds of loading."""
         if self._device.is_current(generation):
             self._device.models = models
+            self._device.loads[models[-1]] = load_s
             self._device.beat(now_s)
         return []
 

@@ -34,6 +34,8 @@ class Device:
     since_s: float = 0.0
     failed_starts: int = 0
     models: tuple[str, ...] = ()
+    loads: dict[str, float] = field(default_factory=dict)
+    """Seconds that loading a model took, the last time."""
     loading: tuple[str, ...] = ()
     """Models that it was told to load before its first batch."""
     batches: list[Batch] = field(default_factory=list)

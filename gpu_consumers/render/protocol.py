@@ -53,9 +53,10 @@ class Ready(Message, frozen=True):
 
 
 class Warm(Message, frozen=True):
-    """Child to parent: these models are loaded."""
+    """Child to parent: these models are loaded, the last one in load_s seconds."""
 
     models: tuple[str, ...]
+    load_s: float
 
 
 class Step(Message, frozen=True):

@@ -295,6 +295,7 @@ class Worker:
             rendered=self.core.rendered,
             leaving=leaving,
             at_ms=time.time_ns() // 1_000_000,
+            loads=self.core.loads,
         )
         self._produce(WORKERS_STATE.name(self.settings.prefix), self.worker_id.encode(), encode(state), 0)
 
@@ -320,8 +321,8 @@ class Worker:
             case protocol.Ready():
                 PULSE.has("device")
                 return core.device_ready(generation, now_s)
-            case protocol.Warm(models):
-                return core.device_models(generation, models, now_s)
+            case protocol.Warm(models, load_s):
+                return core.device_models(generation, models, load_s, now_s)
             case protocol.Step(batch, step, steps):
                 reached("render", "step")
                 return core.device_step(batch, step, steps, now_s)

@@ -15,12 +15,20 @@ def place(plan: Plan, model: ModelEntry, limits: Limits, local_pool: str) -> Pla
     """The plan with its placement.
 
     pool: the pool that this installation runs (setting `pool`) when the model can use it, else the first that the
-    registry lists for the model. weight: the tenant's, from the policy file. Cost: the model's prior; the scheduler
-    learns the true one from what chunks take.
+    registry lists for the model. Weights: the tenant's and the project's, from the policy file. Costs of a chunk and
+    of loading the model: its priors; the scheduler learns the true ones from what workers measure.
     """
     pool = local_pool if local_pool in model.pools else model.pools[0]
-    weight = limits.tenant_weight(plan.request.tenant)
-    return replace(plan, placement=Placement(pool=pool, weight=weight, chunk_cost_s=model.chunk_cost_s))
+    request = plan.request
+    placement = Placement(
+        pool=pool,
+        weight=limits.tenant_weight(request.tenant),
+        chunk_cost_s=model.chunk_cost_s,
+        load_s=model.load_s,
+        max_batch=model.max_batch,
+        account_weight=limits.project_weight(request.tenant, request.project),
+    )
+    return replace(plan, placement=placement)
 
 
 def failed(plan: Plan, at_ms: int) -> JobEvent:

@@ -40,6 +40,8 @@ weight = 3
 weight = 1
 [tenants.acme]
 weight = 2.5
+[tenants.acme.projects.film]
+weight = 3
 [tenants.plain]
 """
 LIMITS = parse(POLICY)
@@ -52,6 +54,17 @@ def test_only_the_placement_is_added() -> None:
     assert placed.placement.chunk_cost_s == 0.4
     assert replace(placed, placement=None) == drafted
     assert place(placed, MODEL, LIMITS, "cpu") == placed
+
+
+@pytest.mark.parametrize(
+    ("tenant", "project", "weight"), [("acme", "film", 3.0), ("acme", "other", 1.0), ("acme", None, 1.0), ("plain", "film", 1.0)]
+)
+def test_a_project_has_its_weight_within_its_tenant(tenant, project, weight) -> None:
+    drafted = plan(tenant=tenant)
+    drafted = replace(drafted, request=replace(drafted.request, project=project))
+    placed = place(drafted, replace(MODEL, load_s=7.0, max_batch=4), LIMITS, "cpu").placement
+    assert placed is not None
+    assert (placed.account_weight, placed.load_s, placed.max_batch) == (weight, 7.0, 4)
 
 
 @pytest.mark.parametrize(

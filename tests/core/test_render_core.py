@@ -236,7 +236,7 @@ def test_a_chunk_that_came_twice_waits_for_itself() -> None:
 def test_a_hang_kills_the_device_and_the_next_answer_of_the_dead_is_ignored(warm: bool, patience_s: float) -> None:
     made = core()
     if warm:
-        made.device_models(1, ("m",), 0.0)
+        made.device_models(1, ("m",), 2.0, 0.0)
     (send,) = ready(made, "a")
     assert made.tick(patience_s) == []
     kill, start = made.tick(patience_s + 0.1)
@@ -289,7 +289,7 @@ def test_stopping_finishes_what_runs_and_drops_the_rest() -> None:
 def test_a_cold_worker_asks_for_one_chunk_until_a_model_is_warm() -> None:
     made = core(max_batch=4)
     assert made.wanted == 1
-    made.device_models(1, ("m",), 0.0)
+    made.device_models(1, ("m",), 2.0, 0.0)
     assert made.wanted == made.capacity == 8
 
 

@@ -11,7 +11,7 @@ from tests.core.test_render_core import entry, task
 
 SAID = [
     protocol.Ready(),
-    protocol.Warm(("a", "b")),
+    protocol.Warm(("a", "b"), 1.5),
     protocol.Step(1, 2, 8),
     protocol.Done(1, 0.5),
     protocol.Failed(3, "device", "lost"),

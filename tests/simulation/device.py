@@ -45,7 +45,7 @@ class Device:
         told = self._inbox.popleft()
         if isinstance(told, str):
             self._warm = [*[m for m in self._warm if m != told], told]
-            return protocol.Warm(tuple(self._warm))
+            return protocol.Warm(tuple(self._warm), 1.0)
         return self._begin(*told)
 
     def _start(self) -> protocol.Said | None:

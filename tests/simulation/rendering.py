@@ -182,6 +182,7 @@ class Worker:
             rendered=core.rendered,
             leaving=leaving,
             at_ms=self.world.clock.wall_ms(),
+            loads=core.loads,
         )
         self.outbox.append((Outgoing(WORKERS_STATE, self.process.worker_id, state), 0))
 
@@ -190,8 +191,8 @@ class Worker:
         match said:
             case protocol.Ready():
                 return core.device_ready(generation, now_s)
-            case protocol.Warm(models):
-                return core.device_models(generation, models, now_s)
+            case protocol.Warm(models, load_s):
+                return core.device_models(generation, models, load_s, now_s)
             case protocol.Step(batch, step, steps):
                 return core.device_step(batch, step, steps, now_s)
             case protocol.Done(batch, device_s):
