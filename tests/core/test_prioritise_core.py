@@ -57,7 +57,8 @@ def test_only_the_placement_is_added() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tenant", "project", "weight"), [("acme", "film", 3.0), ("acme", "other", 1.0), ("acme", None, 1.0), ("plain", "film", 1.0)]
+    ("tenant", "project", "weight"),
+    [("acme", "film", 3.0), ("acme", "other", 1.0), ("acme", None, 1.0), ("plain", "film", 1.0)],
 )
 def test_a_project_has_its_weight_within_its_tenant(tenant, project, weight) -> None:
     drafted = plan(tenant=tenant)

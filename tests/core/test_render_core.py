@@ -232,6 +232,15 @@ def test_a_chunk_that_came_twice_waits_for_itself() -> None:
     assert (commit, type(prepare)) == (act.Commit(0, 1), act.Prepare)
 
 
+def test_it_says_what_loading_took_the_last_time():
+    made = core()
+    made.device_models(1, ("m",), 2.0, 0.0)
+    made.device_models(1, ("m", "n"), 0.25, 1.0)
+    made.device_models(0, ("x",), 9.0, 1.0)
+    made.device_models(1, ("n", "m"), 3.0, 2.0)
+    assert {load.model: load.load_s for load in made.loads} == {"m": 3.0, "n": 0.25}
+
+
 @pytest.mark.parametrize(("warm", "patience_s"), [(True, STEP_TIMEOUT_S), (False, 3 * STEP_TIMEOUT_S)])
 def test_a_hang_kills_the_device_and_the_next_answer_of_the_dead_is_ignored(warm: bool, patience_s: float) -> None:
     made = core()
