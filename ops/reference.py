@@ -36,12 +36,12 @@ from schemas.lifecycle import advance
 from schemas.plan import Origin
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import HOUR_MS, LIVE_TOPICS, Topic
-from schemas.work import FrameVerdict
+from schemas.work import FrameVerdict, Steering
 
 FOLDER = PACKAGE_ROOT / "docs" / "reference"
 RESULTS = (
     JobReply, JobFinished, JobState, Video, PublishedFile, Provenance, Reason, Progress, Cost, PromptVerdict,
-    FrameVerdict, Timeline, Origin,
+    FrameVerdict, Timeline, Steering, Origin,
 )  # fmt: skip
 _MARKED = re.compile(r"(<!-- table: (?P<name>[\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

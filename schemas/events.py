@@ -4,17 +4,20 @@ from typing import Literal
 
 from schemas.plan import Origin
 from schemas.request import Lane, Record, Webhook
-from schemas.work import FrameVerdict
+from schemas.work import FrameVerdict, Steering
 
 EventType = Literal[
     "job.accepted", "job.rejected", "job.planned", "job.queued", "job.started", "job.progress", "job.assembling",
     "job.published", "job.failed", "job.cancelled", "job.expired", "job.cancel-refused", "job.deleted",
+    "job.steered", "job.order-refused",
 ]  # fmt: skip
 State = Literal[
     "accepted", "planned", "queued", "rendering", "assembling",
     "completed", "rejected", "failed", "cancelled", "expired", "deleted",
 ]  # fmt: skip
-ReplyType = Literal["accepted", "rejected", "started", "finished", "cancel-refused", "deleted"]
+ReplyType = Literal[
+    "accepted", "rejected", "started", "finished", "cancel-refused", "deleted", "steered", "order-refused",
+]  # fmt: skip
 
 
 class Reason(Record, frozen=True, kw_only=True):
@@ -47,6 +50,8 @@ class Progress(Record, frozen=True, kw_only=True):
     """Estimated seconds until the last chunk is rendered."""
     waited_s: float | None = None
     """Seconds from request to first chunk; None until then."""
+    stopped: str = ""
+    """Why it gets no further chunk for now: "held" by its caller, or what the operator has paused. "" while it does."""
 
 
 class PublishedFile(Record, frozen=True, kw_only=True):
@@ -191,6 +196,8 @@ class JobEvent(Record, frozen=True, kw_only=True):
     """On job.published."""
     origin: Origin = Origin()
     """How the request came in."""
+    steering: Steering | None = None
+    """What the orders of the caller have made of the job, on job.steered."""
 
 
 class JobState(Record, frozen=True, kw_only=True):
@@ -238,6 +245,8 @@ class JobState(Record, frozen=True, kw_only=True):
     """How the request came in."""
     seen: tuple[str, ...] = ()
     """Ids of the last events folded in, newest last: duplicates change nothing."""
+    steering: Steering | None = None
+    """What the orders of the caller have made of the job; None: there were none."""
 
 
 class JobFinished(Record, frozen=True, kw_only=True):
@@ -320,6 +329,8 @@ class JobReply(Record, frozen=True, kw_only=True):
     """Where this reply goes."""
     origin: Origin = Origin()
     """How the request came in."""
+    steering: Steering | None = None
+    """What the orders of the caller have made of the job, when steered."""
 
 
 class UsageMetered(Record, frozen=True, kw_only=True):

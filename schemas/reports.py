@@ -6,7 +6,7 @@ from schemas.events import EventType, JobEvent, Progress, PromptVerdict, Reason,
 from schemas.ids import event_id
 from schemas.plan import ClearedJob, Origin, Plan
 from schemas.request import JobRequest
-from schemas.work import FrameVerdict
+from schemas.work import FrameVerdict, Steering
 
 
 class Facts(TypedDict, total=False):
@@ -17,6 +17,7 @@ class Facts(TypedDict, total=False):
     prompts: PromptVerdict | None
     frames: FrameVerdict | None
     video: Video | None
+    steering: Steering | None
     fingerprint: str
 
 

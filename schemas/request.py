@@ -297,9 +297,17 @@ class JobOrder(Record, frozen=True, kw_only=True):
 
     job_id: Annotated[str, Meta(pattern=JOB_ID_PATTERN)]
     """The job."""
-    action: Literal["cancel"]
-    """cancel: no further chunk is handed out; a chunk that renders is finished."""
+    action: Literal["cancel", "hold", "resume", "reprioritise", "move_lane", "change_deadline"]
+    """cancel: no further chunk is handed out; a chunk that renders is finished. hold: the same, until resume; the
+    deadline still counts. The others change what the request said; they act at the next chunk boundary."""
     tenant: Annotated[str, Meta(pattern=TENANT_PATTERN)] = "default"
     """Whose job it is."""
     reason: Annotated[str, Meta(max_length=500)] = ""
-    """Kept with the job's result."""
+    """For cancel: kept with the job's result. For hold: shown while it is held."""
+    priority: Annotated[int, Meta(ge=-10, le=10)] | None = None
+    """For reprioritise, which needs it: order among the jobs of one tenant and lane, higher goes first."""
+    lane: Lane | None = None
+    """For move_lane, which needs it: the class of service to move to."""
+    deadline_ms: Moment | None = None
+    """For change_deadline: the new deadline, as in the request, after the broker's timestamp of the order; left out:
+    the job has none any more."""

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import inspect
 
 from schemas.ids import TENANT_PATTERN
-from schemas.request import NAME_PATTERN, TOPIC_PATTERN, URI_PATTERN, JobRequest
+from schemas.request import NAME_PATTERN, TOPIC_PATTERN, URI_PATTERN, JobRequest, Record
 
 _PATTERNS = {
     TENANT_PATTERN: "1 to 63 lower-case letters, digits and - (a letter or digit first)",
@@ -50,8 +50,8 @@ def value_at(document: Any, path: Path) -> Any:
 
 
 @cache
-def _root() -> inspect.Type:
-    return inspect.type_info(JobRequest)
+def _root(of: type[Record]) -> inspect.Type:
+    return inspect.type_info(of)
 
 
 def _bare(kind: inspect.Type) -> inspect.Type:
@@ -61,9 +61,9 @@ def _bare(kind: inspect.Type) -> inspect.Type:
     return kind
 
 
-def type_at(path: Path) -> inspect.Type | None:
-    """The contract's type at a path, or None when the contract knows no such field."""
-    kind: inspect.Type = _root()
+def type_at(path: Path, of: type[Record] = JobRequest) -> inspect.Type | None:
+    """The contract's type at a path of a record, or None when the contract knows no such field."""
+    kind: inspect.Type = _root(of)
     for part in path:
         kind = _bare(kind)
         if isinstance(kind, inspect.StructType) and isinstance(part, str):
@@ -78,15 +78,15 @@ def type_at(path: Path) -> inspect.Type | None:
     return _bare(kind)
 
 
-def fields_at(path: Path) -> tuple[str, ...]:
+def fields_at(path: Path, of: type[Record] = JobRequest) -> tuple[str, ...]:
     """Names that the object at a path may have."""
-    kind = type_at(path)
+    kind = type_at(path, of)
     return tuple(f.encode_name for f in kind.fields) if isinstance(kind, inspect.StructType) else ()
 
 
-def expected(path: Path) -> str:
+def expected(path: Path, of: type[Record] = JobRequest) -> str:
     """What is right at a path, e.g. "a whole number from 64 to 4096, a multiple of 2"."""
-    kind = type_at(path)
+    kind = type_at(path, of)
     if isinstance(kind, inspect.IntType | inspect.FloatType):
         return _number(kind)
     if isinstance(kind, inspect.StrType):
@@ -101,7 +101,7 @@ def expected(path: Path) -> str:
         return "a list of " + _span(kind.min_length, kind.max_length, "entries")
     if isinstance(kind, inspect.DictType):
         return f"an object of {_span(None, kind.max_length, 'entries')}, each of them text"
-    return "an object with the fields " + ", ".join(fields_at(path))
+    return "an object with the fields " + ", ".join(fields_at(path, of))
 
 
 def _number(kind: inspect.IntType | inspect.FloatType) -> str:

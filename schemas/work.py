@@ -134,10 +134,13 @@ class Command(Record, frozen=True, kw_only=True):
 
     job: str
     """tenant/job_id."""
-    action: Literal["cancel", "redo_chunk", "release", "expire", "admit", "withdraw"]
-    """cancel: by the user. redo_chunk: mux found a chunk missing or corrupt. release: mux is done with the job.
-    expire: track says that its deadline passed. admit: track says that the request of this fingerprint is the one that
-    owns the id; withdraw: that it is not."""
+    action: Literal[
+        "cancel", "hold", "resume", "reprioritise", "move_lane", "change_deadline",
+        "redo_chunk", "release", "expire", "admit", "withdraw",
+    ]  # fmt: skip
+    """cancel, and what follows it up to change_deadline: by the user, as in JobOrder. redo_chunk: mux found a chunk
+    missing or corrupt. release: mux is done with the job. expire: track says that its deadline passed. admit: track
+    says that the request of this fingerprint is the one that owns the id; withdraw: that it is not."""
     fingerprint: str = ""
     """For admit and withdraw: which of the requests under this id."""
     chunk: int = -1
@@ -148,6 +151,12 @@ class Command(Record, frozen=True, kw_only=True):
     """One sentence, kept with the job's result."""
     requested_at_ms: int = 0
     """When it was ordered."""
+    priority: int | None = None
+    """For reprioritise: -10..10, higher goes first."""
+    lane: Lane | None = None
+    """For move_lane: where to."""
+    deadline_ms: int | None = None
+    """For change_deadline: the new one, or none any more."""
 
 
 class ReadyChunk(Record, frozen=True, kw_only=False):
@@ -205,6 +214,8 @@ class Steering(Record, frozen=True, kw_only=True):
     """No further chunk is handed out until it is resumed; those that render are finished."""
     held_at_ms: int = 0
     """When it was asked to be held, or to be resumed."""
+    held_reason: str = ""
+    """Why it is held, as given with the order."""
     priority: int = 0
     """Instead of the request's, where priority_at_ms is not 0."""
     priority_at_ms: int = 0
@@ -222,12 +233,13 @@ class Steering(Record, frozen=True, kw_only=True):
 class SchedulerRow(Record, frozen=True, kw_only=True):
     """Progress of one live job in the scheduler (topic dispatch.state, key "<job>#progress"; its plan is at
     "<job>#plan"; plans of other requests under the id wait at "<job>#<fingerprint>#plan"). Cancelled and finished jobs
-    keep a short row without chunks, so that a late plan changes nothing."""
+    keep a short row without chunks, so that a late plan changes nothing. What was ordered of a job that is not here yet
+    waits for it in a row of its own, at "<job>#orders"."""
 
     job: str
     """tenant/job_id."""
-    phase: Literal["active", "assembling", "done", "cancelled"]
-    """Where the job stands."""
+    phase: Literal["active", "assembling", "done", "cancelled", "awaited"]
+    """Where the job stands. awaited: orders came before its plan."""
     fingerprint: str
     """Hex SHA-256 of the request's meaning."""
     at_ms: int

@@ -45,6 +45,7 @@ COMMAND_MODULES = (
     "demo",
     "stage",
     "jobs",
+    "steering",
     "batch",
     "video",
     "deletion",

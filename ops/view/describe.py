@@ -1,6 +1,6 @@
 """One job, worker or webhook in words: the same in the live view, in plain lines and in the final table. Pure."""
 
-from ops.view.units import count, seconds
+from ops.view.units import count, moment, seconds
 from schemas.events import JobState, State, WebhookDelivery
 from schemas.lifecycle import TERMINAL
 from schemas.work import WorkerState
@@ -42,13 +42,24 @@ def waited_s(state: JobState, now_ms: int) -> float | None:
 
 
 def note(state: JobState) -> str:
-    """Why a job ended without a video, or when it will be ready."""
+    """Why a job ended without a video, what stops it, or when it will be ready."""
+    if (why := stopped(state)) and state.state not in TERMINAL:
+        return why
     if state.reason is not None:
         field, message = state.reason.field, state.reason.message
         return f"{field}: {message}" if field and not message.startswith(field) else message
     if state.state not in TERMINAL and state.progress is not None and state.progress.eta_s is not None:
         return f"ready in about {seconds(state.progress.eta_s)}"
     return ""
+
+
+def stopped(state: JobState) -> str:
+    """'held since 2026-12-01 18:00:05 UTC: legal looks at it', 'lane bulk is paused'; '' for one that goes on."""
+    steering = state.steering
+    if steering is not None and steering.held:
+        since = f"held since {moment(steering.held_at_ms)}"
+        return f"{since}: {steering.held_reason}" if steering.held_reason else since
+    return state.progress.stopped if state.progress is not None else ""
 
 
 def worker(state: WorkerState) -> str:

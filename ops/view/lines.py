@@ -1,6 +1,6 @@
 """Plain lines, for logs and pipes: one per change that matters. Pure."""
 
-from ops.view.describe import chunks, job_name, note, queue
+from ops.view.describe import chunks, job_name, note, queue, stopped
 from ops.view.live import lane_counts
 from ops.view.live_state import Snapshot
 from schemas.events import JobState
@@ -8,8 +8,13 @@ from schemas.lifecycle import TERMINAL
 
 
 def change(before: JobState | None, after: JobState, tenant: str) -> str | None:
-    """A line when a job's stage or its count of finished chunks changed, else None."""
-    if before is not None and before.state == after.state and chunks(before) == chunks(after):
+    """A line when a job's stage, lane, or count of finished chunks changed, or what stops it, else None."""
+    same = before is not None and (before.state, before.lane, stopped(before)) == (
+        after.state,
+        after.lane,
+        stopped(after),
+    )
+    if before is not None and same and chunks(before) == chunks(after):
         return None
     return line(after, tenant)
 
@@ -21,7 +26,7 @@ def line(state: JobState, tenant: str) -> str:
         parts.append(f"{done} chunks")
     if where := queue(state):
         parts.append(f"({where})")
-    if state.state in TERMINAL and (why := note(state)):
+    if (state.state in TERMINAL or stopped(state)) and (why := note(state)):
         parts.append(f"- {why}")
     return " ".join(parts)
 

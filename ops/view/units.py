@@ -1,5 +1,7 @@
 """Numbers as people read them. Pure."""
 
+from datetime import UTC, datetime
+
 KILO = 1000
 
 
@@ -39,3 +41,8 @@ def shortened(text: str, width: int) -> str:
         return text
     head = (width - 1) // 2
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def moment(at_ms: int) -> str:
+    """'2026-12-01 18:00:05 UTC', from ms since the epoch."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -12,6 +12,7 @@ from producers.client.client import Client, Job, Request, one_of
 from producers.client.download import fetch
 from producers.client.story import Story
 from schemas.events import JobFinished, JobReply
+from schemas.request import Lane
 
 
 class AsyncJob:
@@ -67,6 +68,26 @@ class AsyncJob:
         """See Job.cancel."""
         await asyncio.to_thread(self._job.cancel, reason)
 
+    async def hold(self, reason: str = "") -> None:
+        """See Job.hold."""
+        await asyncio.to_thread(self._job.hold, reason)
+
+    async def resume(self) -> None:
+        """See Job.resume."""
+        await asyncio.to_thread(self._job.resume)
+
+    async def reprioritise(self, priority: int) -> None:
+        """See Job.reprioritise."""
+        await asyncio.to_thread(self._job.reprioritise, priority)
+
+    async def move_lane(self, lane: Lane) -> None:
+        """See Job.move_lane."""
+        await asyncio.to_thread(self._job.move_lane, lane)
+
+    async def change_deadline(self, deadline_ms: int | None) -> None:
+        """See Job.change_deadline."""
+        await asyncio.to_thread(self._job.change_deadline, deadline_ms)
+
     async def download(self, path: Path | str, timeout_s: float | None = None) -> Path:
         """See Job.download."""
         video = (await self.wait(timeout_s)).video
@@ -113,6 +134,26 @@ class AsyncClient:
         """See Client.job."""
         return AsyncJob(await asyncio.to_thread(self._client.job, job_id), self._client)
 
-    async def cancel(self, job_id: str, reason: str = "") -> None:
+    async def cancel(self, job: str, reason: str = "") -> None:
         """See Client.cancel."""
-        await asyncio.to_thread(self._client.cancel, job_id, reason)
+        await asyncio.to_thread(self._client.cancel, job, reason)
+
+    async def hold(self, job: str, reason: str = "") -> None:
+        """See Client.hold."""
+        await asyncio.to_thread(self._client.hold, job, reason)
+
+    async def resume(self, job: str) -> None:
+        """See Client.resume."""
+        await asyncio.to_thread(self._client.resume, job)
+
+    async def reprioritise(self, job: str, priority: int) -> None:
+        """See Client.reprioritise."""
+        await asyncio.to_thread(self._client.reprioritise, job, priority)
+
+    async def move_lane(self, job: str, lane: Lane) -> None:
+        """See Client.move_lane."""
+        await asyncio.to_thread(self._client.move_lane, job, lane)
+
+    async def change_deadline(self, job: str, deadline_ms: int | None) -> None:
+        """See Client.change_deadline."""
+        await asyncio.to_thread(self._client.change_deadline, job, deadline_ms)

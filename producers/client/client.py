@@ -13,13 +13,14 @@ from producers.client.core import addressed, checked, id_of_content
 from producers.client.download import fetch
 from producers.client.inbox import Inbox
 from producers.client.mailbox import CLOSED, Mailbox
+from producers.client.orders import Orders
 from producers.client.sending import SOURCE, Sender
 from producers.client.signing import Signer
 from producers.client.story import Story, submission_id
 from schemas.errors import Transient
 from schemas.events import JobFinished, JobReply
 from schemas.ids import fingerprint
-from schemas.request import JobOrder, JobRequest
+from schemas.request import JobOrder, JobRequest, Lane
 from schemas.topics import reply_topic_of
 
 Request = JobRequest | Mapping[str, Any]
@@ -89,6 +90,26 @@ class Job:
         """Ask for the job to be cancelled; it stops at the next chunk. What becomes of it is told by `events`."""
         self._client.cancel(self.job_id, reason)
 
+    def hold(self, reason: str = "") -> None:
+        """No further chunk until `resume`; what renders is finished, the deadline still counts."""
+        self._client.hold(self.job_id, reason)
+
+    def resume(self) -> None:
+        """Go on where it was held."""
+        self._client.resume(self.job_id)
+
+    def reprioritise(self, priority: int) -> None:
+        """priority: -10..10, higher goes first among the tenant's jobs in the lane."""
+        self._client.reprioritise(self.job_id, priority)
+
+    def move_lane(self, lane: Lane) -> None:
+        """Serve it in another lane from its next chunk on."""
+        self._client.move_lane(self.job_id, lane)
+
+    def change_deadline(self, deadline_ms: int | None) -> None:
+        """deadline_ms: ms since the epoch, in the future; None takes the deadline away."""
+        self._client.change_deadline(self.job_id, deadline_ms)
+
     def download(self, path: Path | str, timeout_s: float | None = None) -> Path:
         """Wait for the video and write it to `path`, which appears only once its bytes are verified.
 
@@ -99,7 +120,7 @@ class Job:
         return fetch(self._client.settings, video.file, Path(path))
 
 
-class Client:
+class Client(Orders):
     """Sends jobs of one tenant and reads the replies to them. Safe to share between threads.
 
     settings:    Settings, "host:port" of a broker, or nothing for the REELBUS_* environment
@@ -190,6 +211,10 @@ class Client:
         """A job that was sent before, by whomever, with this client's reply topic."""
         return Job(self, job_id)
 
-    def cancel(self, job_id: str, reason: str = "") -> None:
-        """Ask for a job of this tenant to be cancelled."""
-        self._sender.order(JobOrder(tenant=self.tenant, job_id=job_id, action="cancel", reason=reason))
+    def named(self, job: str) -> tuple[str, str]:
+        """A job of this tenant, by its id."""
+        return self.tenant, job
+
+    def order(self, order: JobOrder) -> None:
+        """Publish an order; see `Orders`."""
+        self._sender.order(order)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ops.settings import Settings
 from producers.client.core import checked, key_of, name_of, new_job_id
+from producers.client.orders import Orders
 from producers.client.reader import TopicReader
 from producers.client.sending import Sender
 from producers.client.signing import Signer
@@ -19,7 +20,7 @@ from schemas.topics import JOBS_FINISHED, JOBS_STATE
 POLL_S = 0.25
 
 
-class Operator:
+class Operator(Orders):
     """Submits jobs and reads what became of any of them. One per thread.
 
     A job's name is its job id, or ``tenant/job_id`` for a tenant other than ``default``. Reads jobs.state and
@@ -54,16 +55,20 @@ class Operator:
         for request in self._sender.requests(good):
             yield name_of(job_key(request.tenant, request.job_id))
 
-    def cancel(self, job: str, reason: str = "") -> None:
-        """Ask for a job to be cancelled; it stops at the next chunk. A finished job stays as it is."""
+    def named(self, job: str) -> tuple[str, str]:
+        """A job of any tenant, by its name."""
         tenant, _, job_id = key_of(job).partition("/")
-        self._sender.order(JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason))
+        return tenant, job_id
+
+    def order(self, order: JobOrder) -> None:
+        """Publish an order; see `Orders`."""
+        self._sender.order(order)
 
     def cancel_many(self, jobs: Iterable[str], reason: str = "") -> int:
-        """The same for many, acknowledged together. Returns how many."""
-        parts = (key_of(job).partition("/") for job in jobs)
+        """`cancel` for many, acknowledged together. Returns how many."""
         return self._sender.orders(
-            JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason) for tenant, _, job_id in parts
+            JobOrder(tenant=tenant, job_id=job_id, action="cancel", reason=reason)
+            for tenant, job_id in map(self.named, jobs)
         )
 
     def states(self, jobs: Iterable[str] = (), *, follow: bool = True) -> Iterator[JobState]:

@@ -14,9 +14,10 @@ from producers.client.signing import Signer
 from producers.client.story import submission_id
 from schemas.cloud_events import TRACE
 from schemas.codec import decode, encode
-from schemas.errors import InvalidMessage, Transient
+from schemas.errors import InvalidMessage, JobRejected, Transient
 from schemas.ids import fingerprint, job_key
 from schemas.request import JobOrder, JobRequest
+from schemas.steering import check
 from schemas.topics import JOBS_REQUESTED, ORDERS_REQUESTED, Topic
 
 MOST_ON_THEIR_WAY = 500
@@ -108,7 +109,11 @@ class Sender:
         count = 0
         for order in orders:
             count += 1
-            decode(JobOrder, encode(order, "json"))  # a wrong one would be a dead letter, which nobody here hears of
+            decode(JobOrder, encode(order, "json"))
+            try:
+                check(order)
+            except JobRejected as refusal:
+                raise InvalidMessage(refusal.message) from None
             what = f"the order to {order.action} {job_key(order.tenant, order.job_id)}"
             waiting.append(self._send(ORDERS_REQUESTED, order.tenant, order.job_id, order, what, None))
             self._producer.poll(0)

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from schemas.plan import Plan
 from schemas.records import Outgoing
+from schemas.request import Lane
 from schemas.topics import DISPATCH_STATE, PLANS_PARKED
 from schemas.work import ParkedLine
 
@@ -21,13 +22,14 @@ PER_SLOT = 4
 """Live jobs that a lane may have for every chunk that the pool's workers can hold."""
 
 
-def line_of(plan: Plan) -> str:
-    """Name of the line that a plan waits in. Neither a pool, a lane nor a tenant has a slash in its name."""
+def line_of(plan: Plan, lane: Lane | None = None) -> str:
+    """Name of the line that a plan waits in. Neither a pool, a lane nor a tenant has a slash in its name. lane: the one
+    that its job was moved to."""
     assert plan.placement is not None
     request = plan.request
     hurry = "urgent" if request.deadline_ms is not None or request.priority > 0 else "plain"
     account = request.project or plan.origin.key_id
-    return f"{plan.placement.pool}/{request.lane}/{hurry}/{request.tenant}/{account}"
+    return f"{plan.placement.pool}/{lane or request.lane}/{hurry}/{request.tenant}/{account}"
 
 
 def line_key(line: str) -> str:

@@ -12,8 +12,10 @@ from schemas.events import EventType, Reason
 from schemas.plan import Plan
 from schemas.records import Outgoing
 from schemas.reports import Facts
+from schemas.steering import NOTHING, merged
 from schemas.topics import DISPATCH_STATE
-from schemas.work import FrameVerdict, SchedulerRow
+from schemas.work import FrameVerdict, SchedulerRow, Steering
+from stream_processors.dispatch.awaited import Awaited, steered
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.ended import Ended, event, row_key
 from stream_processors.dispatch.job import Job, new_job
@@ -40,17 +42,24 @@ def queued(job: Job, now_ms: int, again: bool = False) -> Outgoing:
     return event(job.plan, "job.queued", now_ms, about=f"{mark} {now_ms}" if again else mark, progress=job.progress())
 
 
+ASIDE_JOBS = 2_000
+"""Held jobs that are kept in memory beside the windows; more of them take room there."""
+
+
 class Book:
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
         self.jobs: dict[str, Job] = {}
         self.ended = Ended()
+        self.awaited = Awaited()
         self.in_flight: dict[str, str] = {}
         """Chunk id -> the job that has it dispatched: another job that wants it waits, and then reuses it."""
         self.changed: dict[str, None] = {}
         """Jobs whose chunks may have become ready to hand out, in the order of what happened."""
         self._counted: dict[str, tuple[str, int]] = {}
         """What a job takes of the window of its line, by job."""
+        self._aside: set[str] = set()
+        """Held jobs that take nothing of a window."""
         self._in_line: dict[str, dict[str, None]] = {}
         """Chunk id -> jobs that wait for another job to have it rendered."""
 
@@ -61,6 +70,7 @@ class Book:
             by_job.setdefault(plan.job, {})[plan.fingerprint] = plan
         rows = sorted(rows, key=lambda r: r.at_ms)
         self.ended.restore(row for row in rows if row.phase in ("done", "cancelled"))
+        self.awaited.restore(row for row in rows if row.phase == "awaited")
         for row in rows:
             if row.phase in ("active", "assembling") and row.fingerprint in by_job.get(row.job, ()):
                 plan = by_job[row.job].pop(row.fingerprint)
@@ -75,12 +85,23 @@ class Book:
         """Jobs that still want chunks."""
         return [job for job in self.jobs.values() if job.row.phase == "active"]
 
-    def open(self, plan: Plan, now_ms: int, rivals: Iterable[Plan] = (), again: bool = False) -> list[Outgoing]:
-        """A job that was not known. again: track has been asked about it before, when it was parked."""
-        job = self.jobs[plan.job] = new_job(plan, now_ms)
+    def open(
+        self,
+        plan: Plan,
+        now_ms: int,
+        rivals: Iterable[Plan] = (),
+        again: bool = False,
+        steering: Steering = NOTHING,
+    ) -> list[Outgoing]:
+        """A job that was not known. again: track has been asked about it before, when it was parked. steering: what was
+        ordered of the one whose place it takes."""
+        waited, claimed = self.awaited.claim(plan.job)
+        job = self.jobs[plan.job] = new_job(plan, now_ms, merged(steering, waited))
         job.rivals = list(rivals)
         self.ended.rows.pop(plan.job, None)
-        return [Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job), queued(job, now_ms, again)]
+        kept = [*claimed, Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
+        told = [] if job.row.steering == NOTHING else [steered(job, now_ms)]
+        return [*kept, queued(job, now_ms, again), *told]
 
     def join(self, job: Job, plan: Plan) -> list[Outgoing]:
         """A plan under the id of a live job. Another request's is kept until track has said whose the id is."""
@@ -101,11 +122,14 @@ class Book:
         return [Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
 
     def _succeed(self, job: Job, now_ms: int) -> list[Outgoing]:
-        """What is left of a dropped job: its plan goes, a rival takes its place."""
+        """What is left of a dropped job: its plan goes, a rival takes its place, and with it what was ordered."""
         if not job.rivals:
             return [Outgoing(DISPATCH_STATE, plan_key(job.key), None)]
         heir, *others = job.rivals
-        return [Outgoing(DISPATCH_STATE, rival_key(heir), None), *self.open(heir, now_ms, others)]
+        return [
+            Outgoing(DISPATCH_STATE, rival_key(heir), None),
+            *self.open(heir, now_ms, others, steering=job.row.steering),
+        ]
 
     def _without_rivals(self, job: Job) -> list[Outgoing]:
         gone = [Outgoing(DISPATCH_STATE, rival_key(rival), None) for rival in job.rivals]
@@ -120,18 +144,27 @@ class Book:
         self._count(job)
 
     def _count(self, job: Job) -> None:
-        """Keep the windows true: a job counts while it wants chunks, and so does what waits beside it."""
+        """Keep the windows true: a job counts while it wants chunks, and so does what waits beside it. A held one does
+        not, or a few of them would keep the rest of their line in Kafka."""
         line, before = self._counted.pop(job.key, ("", 0))
         if before:
             self.backlog.count(line, -before)
-        if self.jobs.get(job.key) is job and (jobs := (job.row.phase == "active") + len(job.rivals)):
-            self._counted[job.key] = line_of(job.plan), jobs
-            self.backlog.count(line_of(job.plan), jobs)
+        self._aside.discard(job.key)
+        if self.jobs.get(job.key) is not job:
+            return
+        wants = job.row.phase == "active"
+        if wants and job.row.steering.held and len(self._aside) < ASIDE_JOBS:
+            self._aside.add(job.key)
+            wants = False
+        if jobs := wants + len(job.rivals):
+            line = line_of(job.plan, job.lane)
+            self._counted[job.key] = line, jobs
+            self.backlog.count(line, jobs)
 
     def next_chunk(self, job: Job) -> int | None:
         """The first chunk of a live job that may be rendered now and that no other job is having rendered. A job that
-        has only such chunks is in line for them, and among `changed` when one lands."""
-        if self.jobs.get(job.key) is not job or job.row.phase != "active":
+        has only such chunks is in line for them, and among `changed` when one lands. None of one that is stopped."""
+        if self.jobs.get(job.key) is not job or job.row.phase != "active" or job.stopped:
             return None
         waiting = job.waiting()
         for index in waiting:
@@ -186,4 +219,4 @@ class Book:
         """End a job that is not here yet: its plan may lie in Kafka, or never come."""
         code, message = reason.code, reason.message
         row = SchedulerRow(job=job, phase=_phase(code), fingerprint="", at_ms=now_ms, reason_code=code, reason=message)
-        return [self.ended.remember(row), *self.ended.said(job, now_ms)]
+        return [*self.awaited.claim(job)[1], self.ended.remember(row), *self.ended.said(job, now_ms)]

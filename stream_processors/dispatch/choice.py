@@ -20,7 +20,8 @@ class Queue:
 
     def __init__(self, lane_weights: Mapping[Lane, float], wants: Wants) -> None:
         self._shares = LaneShares(dict(lane_weights))
-        self._lanes = {lane: _LaneQueue(wants) for lane in lane_weights}
+        # A job that was moved is in two lanes' heaps; the one that it left passes it over.
+        self._lanes = {lane: _LaneQueue(_in(lane, wants)) for lane in lane_weights}
 
     @property
     def tenants(self) -> dict[Lane, TenantShares]:
@@ -43,6 +44,10 @@ class Queue:
         cost_s = job.placement.chunk_cost_s
         self._shares.charge(job.lane, cost_s)
         self._lanes[job.lane].charge(job.plan.request.tenant, cost_s, job.placement.weight)
+
+
+def _in(lane: Lane, wants: Wants) -> Wants:
+    return lambda job: job.lane == lane and wants(job)
 
 
 class _LaneQueue:

@@ -13,6 +13,7 @@ from schemas.lifecycle import expiry_reason
 from schemas.plan import Plan
 from schemas.records import Outgoing
 from schemas.request import Lane
+from schemas.steering import ACTIONS, put_off
 from schemas.topics import PLANS_PARKED
 from schemas.work import ChunkInspected, Command, ParkedLine, SchedulerRow, WorkerState
 from stream_processors.dispatch.assembly import Assembly
@@ -21,6 +22,7 @@ from stream_processors.dispatch.book import Book, queued
 from stream_processors.dispatch.ended import bare_event, event
 from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job, check_plan, new_job
+from stream_processors.dispatch.orders import Orders
 from stream_processors.dispatch.positions import estimate
 
 MAX_FAILURES = 3
@@ -49,6 +51,7 @@ class Scheduler:
         self._book = Book(self.backlog)
         self._handing = Handing(self._book, lane_weights)
         self._assembly = Assembly(self._book)
+        self._orders = Orders(self._book)
         self._lane_weights = lane_weights
         self._timeout_ms = timeout_ms
         self._next_report_ms = 0
@@ -119,13 +122,15 @@ class Scheduler:
         return self._onward(job, now_ms)
 
     def on_control(self, control: Command, now_ms: int) -> list[Outgoing]:
-        """Cancel by the user, expire by track, redo and release by mux; release by track for a job that it knows to be
-        over, admit and withdraw for one that it was asked about."""
+        """Cancel and other orders by the user, expire by track, redo and release by mux; release by track for a job
+        that it knows to be over, admit and withdraw for one that it was asked about."""
         job = self.jobs.get(control.job)
         if control.action == "cancel":
             return self._cancel(control, job, now_ms)
         if control.action == "expire":
             return self._expire(control, job, now_ms)
+        if control.action in ACTIONS:
+            return self._orders.take(control, now_ms)
         if job is None:
             return []
         if control.action in ("admit", "withdraw"):
@@ -151,6 +156,7 @@ class Scheduler:
                 out += self._overdue(job, now_ms)
             out += self._reports(now_ms)
             out += self._book.ended.forget_old(now_ms)
+            out += self._book.awaited.forget_old(now_ms)
         out += self._handing.hand_out(now_ms)
         return out + self.backlog.rows()
 
@@ -228,15 +234,20 @@ class Scheduler:
         return [] if job is None else self._book.end(job, "job.failed", now_ms, reason)
 
     def _expire(self, control: Command, job: Job | None, now_ms: int) -> list[Outgoing]:
-        """track's word counts for a deadline; whether a job makes progress is known here, and so is whether one that is
-        not here may be parked. A job that is being assembled is finished, late or not."""
+        """track's word counts for a deadline, unless one was ordered since that it has not heard of; whether a job
+        makes progress is known here, and so is whether one that is not here may be parked. A job that is being
+        assembled is finished, late or not."""
         code = control.reason.partition(":")[0]
         if job is None:
             tenant = control.job.partition("/")[0]
             if code == "no_progress" and self.backlog.parked_of(tenant):
                 return [bare_event("job.progress", control.job, now_ms, about=f"asked {now_ms}")]
+            awaited = self._book.awaited.rows.get(control.job)
+            if code == "deadline_passed" and awaited is not None and put_off(awaited.steering, now_ms):
+                return []
             return self._end_unseen(control.job, now_ms, expiry_reason(code))
-        if job.row.phase == "active" and code == "deadline_passed":
+        late = code == "deadline_passed" and not put_off(job.row.steering, now_ms)
+        if job.row.phase == "active" and late:
             return self._book.end(job, "job.expired", now_ms, expiry_reason(code), by_order=True)
         return [event(job.plan, "job.progress", now_ms, about=f"asked {now_ms}", progress=job.progress())]
 

@@ -42,14 +42,9 @@ def event(plan: Plan, kind: EventType, now_ms: int, about: str = "", **facts: Un
     return Outgoing(JOBS_EVENTS, plan.job, plan_event("dispatch", kind, plan, at_ms=now_ms, about=about, **facts))
 
 
-def bare_event(
-    kind: EventType, job: str, now_ms: int, about: str = "", reason: Reason | None = None, fingerprint: str = ""
-) -> Outgoing:
+def bare_event(kind: EventType, job: str, now_ms: int, about: str = "", **facts: Unpack[Facts]) -> Outgoing:
     """An event about a job whose plan is not here."""
-    made = JobEvent(
-        id=event_id(kind, job, about), source="dispatch", type=kind, job=job, at_ms=now_ms, reason=reason,
-        fingerprint=fingerprint,
-    )  # fmt: skip
+    made = JobEvent(id=event_id(kind, job, about), source="dispatch", type=kind, job=job, at_ms=now_ms, **facts)
     return Outgoing(JOBS_EVENTS, job, made)
 
 

@@ -10,8 +10,9 @@ from schemas.errors import InvalidMessage
 from schemas.events import Progress
 from schemas.plan import ChunkSpec, Placement, Plan
 from schemas.request import Lane
+from schemas.steering import NOTHING
 from schemas.topics import CHUNKS
-from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow
+from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow, Steering
 
 Order = tuple[bool, float, int, int, str]
 """Place among the jobs of one tenant, the smallest first. Ends with the job's key, so no two are equal."""
@@ -54,9 +55,9 @@ class Job:
         return steering.deadline_ms if steering.deadline_at_ms else self.plan.request.deadline_ms
 
     @property
-    def held(self) -> bool:
-        """Held by its caller: it gets no further chunk."""
-        return self.row.steering.held
+    def stopped(self) -> str:
+        """Why it gets no further chunk for now, in a few words; "" while it does."""
+        return "held" if self.row.steering.held else ""
 
     @cached_property
     def specs(self) -> tuple[ChunkSpec, ...]:
@@ -99,15 +100,19 @@ class Job:
     def goes_in_circles(self, since_ms: int) -> bool:
         """Has a chunk gone out more than once, with nothing having moved since then?
 
-        Waiting in line is no circle, however long: neither behind others, nor for a pool without a worker. A chunk that
-        is ready counts from when it was handed out.
+        Waiting in line is no circle, however long: neither behind others, nor for a pool without a worker, nor while it
+        is stopped. A chunk that is ready counts from when it was handed out.
         """
-        chunks = self.row.chunks
-        moved_ms = max(self.row.at_ms, self.row.started_at_ms, *(c.at_ms for c in chunks if c.state == "r"))
+        if self.stopped:
+            return False
+        chunks, row = self.row.chunks, self.row
+        moved_ms = max(
+            row.at_ms, row.started_at_ms, row.steering.held_at_ms, *(c.at_ms for c in chunks if c.state == "r")
+        )
         return moved_ms < since_ms and any(c.state != "r" and c.attempt > 1 for c in chunks)
 
     def waiting(self) -> list[int]:
-        """Chunks that may be rendered now, in order: waiting, and their predecessor is ready."""
+        """Chunks that could be rendered now, in order: waiting, and their predecessor is ready."""
         chunks = self.row.chunks
         return [
             i
@@ -157,17 +162,19 @@ class Job:
             queue_position=queue_position,
             eta_s=eta_s,
             waited_s=round((started_ms - self.plan.requested_at_ms) / 1000, 3) if started_ms else None,
+            stopped=self.stopped,
         )
 
 
-def new_job(plan: Plan, now_ms: int) -> Job:
-    """A job whose chunks all wait."""
+def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING) -> Job:
+    """A job whose chunks all wait. steering: what was ordered of it already."""
     row = SchedulerRow(
         job=plan.job,
         phase="active",
         fingerprint=plan.fingerprint,
         at_ms=now_ms,
         chunks=tuple(ChunkProgress("w") for _ in plan.chunks),
+        steering=steering,
     )
     return Job(plan, row)
 

@@ -20,13 +20,17 @@ def estimate(
     weights: Mapping[Lane, float],
     devices: int,
 ) -> Iterator[tuple[Job, int | None, float | None]]:
-    """Yield (job, position in its lane, seconds until rendered) for the first jobs of every lane of one pool.
+    """Yield (job, position in its lane, seconds until rendered) for the first jobs of every lane of one pool, and
+    (job, None, None) for all that are stopped: nobody knows for how long.
 
     devices: its live workers. Without one there is no estimate (None). A job with nothing waiting has no position.
     """
     lanes: dict[Lane, list[Job]] = {}
     for job in active:
-        lanes.setdefault(job.lane, []).append(job)
+        if job.stopped:
+            yield job, None, None
+        else:
+            lanes.setdefault(job.lane, []).append(job)
     total_weight = sum(weights[lane] for lane in lanes)
     for lane, jobs in lanes.items():
         speed = devices * weights[lane] / total_weight

@@ -117,7 +117,7 @@ class Shell:
         rows = table.load(self.settings, DISPATCH_STATE)
         self.scheduler.restore(
             [decode(Plan, raw) for key, raw in rows.items() if key.endswith("#plan")],
-            [decode(SchedulerRow, raw) for key, raw in rows.items() if key.endswith("#progress")],
+            [decode(SchedulerRow, raw) for key, raw in rows.items() if key.endswith(("#progress", "#orders"))],
             [decode(ParkedLine, raw) for key, raw in rows.items() if key.endswith("#parked")],
         )
         reached("dispatch", "restored")

@@ -6,21 +6,20 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from schemas import availability
+from schemas import availability, steering
 from schemas.cloud_events import origin_of
-from schemas.codec import decode
 from schemas.errors import InvalidMessage, JobRejected
 from schemas.events import JobEvent, PromptVerdict, Reason
 from schemas.ids import event_id, fingerprint, job_key
 from schemas.plan import ClearedJob
 from schemas.records import Incoming
 from schemas.reports import job_event
-from schemas.request import JobOrder, JobRequest, Lane
+from schemas.request import JobRequest, Lane
 from schemas.work import Command
 from stream_processors.moderate.checks import Offer, check, metadata_bytes
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.policy import Policy
-from stream_processors.moderate.reading import RIGHT, Identity, identify, read
+from stream_processors.moderate.reading import RIGHT, Identity, identify, read, read_order
 
 SOURCE = "moderate"
 
@@ -100,17 +99,53 @@ def examine(request: JobRequest, now_ms: int, rules: Rules) -> None:
     _check_policy(request, rules.policy)
 
 
-def order(record: Incoming, tenants: Tenants) -> Command:
-    """The command that an order of a caller becomes. Raises InvalidMessage for one that is wrong or not proven."""
-    asked = decode(JobOrder, record.value)
-    tenants.check(record, asked.tenant)
-    if record.key != asked.job_id.encode():
-        raise InvalidMessage(_key_fault(record.key, asked.job_id))
+def order(record: Incoming, tenants: Tenants) -> Command | JobEvent:
+    """The command that an order of a caller becomes, or the event that tells its sender what is wrong with it.
+
+    Raises InvalidMessage when no job can be named or the sender's identity is not proven: there is nobody to answer.
+    """
+    value = _value(record)
+    try:
+        asked = read_order(value)
+    except JobRejected as refusal:
+        if (who := identify(value)) is None:
+            raise InvalidMessage(refusal.message) from None
+        _check_sender(record, who.tenant, who.job_id, tenants)
+        return _order_refused(record, job_key(who.tenant, who.job_id), refusal)
+    _check_sender(record, asked.tenant, asked.job_id, tenants)
+    job = job_key(asked.tenant, asked.job_id)
+    try:
+        steering.check(asked, record.timestamp_ms)
+    except JobRejected as refusal:
+        return _order_refused(record, job, refusal)
     return Command(
-        job=job_key(asked.tenant, asked.job_id),
+        job=job,
         action=asked.action,
         reason=asked.reason,
         requested_at_ms=record.timestamp_ms,
+        priority=asked.priority,
+        lane=asked.lane,
+        deadline_ms=asked.deadline_ms,
+    )
+
+
+def _check_sender(record: Incoming, tenant: str, job_id: str, tenants: Tenants) -> None:
+    """Raises InvalidMessage for an order that is not proven to be this tenant's, or has another key than its job."""
+    tenants.check(record, tenant)
+    if record.key != job_id.encode():
+        raise InvalidMessage(_key_fault(record.key, job_id))
+
+
+def _order_refused(record: Incoming, job: str, refusal: JobRejected) -> JobEvent:
+    """What its sender is told of an order that is wrong. Two equal orders are two facts, the same one again is not."""
+    digest = hashlib.sha256(_value(record)).hexdigest()
+    return JobEvent(
+        id=event_id("job.order-refused", job, f"{digest} {record.timestamp_ms}"),
+        source=SOURCE,
+        type="job.order-refused",
+        job=job,
+        at_ms=record.timestamp_ms,
+        reason=_reason(refusal),
     )
 
 

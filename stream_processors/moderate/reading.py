@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 import msgspec
 
 from schemas import shapes
-from schemas.codec import MAX_RECORD_BYTES, format_of, unframed
+from schemas.codec import MAX_RECORD_BYTES, decode, format_of, unframed
 from schemas.errors import InvalidMessage, JobRejected
 from schemas.ids import JOB_ID_PATTERN, TENANT_PATTERN
-from schemas.request import TOPIC_PATTERN, JobRequest, Metadata
+from schemas.request import TOPIC_PATTERN, JobOrder, JobRequest, Metadata
 from schemas.shape_faults import refusal
 
 MAX_READABLE_BYTES = 1024 * 1024
@@ -64,6 +64,21 @@ def read(value: bytes) -> JobRequest:
     if len(value) > MAX_RECORD_BYTES:
         _refuse_size(value)
     return request
+
+
+def read_order(value: bytes) -> JobOrder:
+    """An order, from JSON or framed Avro. Raises JobRejected that names the field where one is at fault, else
+    InvalidMessage."""
+    try:
+        return decode(JobOrder, value)
+    except InvalidMessage:
+        document = _loose(value) if format_of(value) == "json" else unframed("JobOrder", value)
+        try:
+            msgspec.convert(document, JobOrder)
+        except msgspec.ValidationError as exc:
+            fault = refusal(str(exc), document, JobOrder)
+            raise JobRejected("invalid_order", fault.message, fault.field) from None
+        raise
 
 
 def identify(value: bytes) -> Identity | None:

@@ -13,6 +13,7 @@ from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES, Lane
 from schemas.topics import INPUTS_REQUESTED, JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED
+from schemas.work import Command
 from stream_processors.moderate import policy, tenant_keys
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge, order
@@ -65,11 +66,11 @@ def decide(lane: Lane, rules: Rules) -> Callable[[Incoming], Sequence[Outgoing]]
 
 
 def command(tenants: Tenants) -> Callable[[Incoming], Sequence[Outgoing]]:
-    """The step for orders: an order to the command that it becomes."""
+    """The step for orders: an order to the command that it becomes, or to the answer why it becomes none."""
 
     def step(record: Incoming) -> Sequence[Outgoing]:
         made = order(record, tenants)
-        return (Outgoing(JOBS_CONTROL, made.job, made),)
+        return (Outgoing(JOBS_CONTROL if isinstance(made, Command) else JOBS_EVENTS, made.job, made),)
 
     return step
 

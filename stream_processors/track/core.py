@@ -12,6 +12,7 @@ from schemas.events import EventType, JobEvent, JobState, Progress, Reason, Time
 from schemas.ids import event_id
 from schemas.lifecycle import ENDS, TERMINAL, advance
 from schemas.records import Outgoing
+from schemas.steering import NOTHING, merged
 from schemas.topics import JOBS_FINISHED, JOBS_STATE, USAGE_METERED
 from stream_processors.track.telling import (
     admission,
@@ -23,10 +24,13 @@ from stream_processors.track.telling import (
     reply,
     said,
     second_request,
+    too_late,
     usage,
 )
 
 REMEMBERED_IDS = 16
+_REMARKS: frozenset[EventType] = frozenset(("job.progress", "job.cancel-refused", "job.steered", "job.order-refused"))
+"""Events that say something of a job and leave its state as it is."""
 _MOMENTS: dict[EventType, str] = {
     "job.accepted": "accepted_at_ms",
     "job.planned": "planned_at_ms",
@@ -46,6 +50,8 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
         return None, [said(told), *called_off(state, event)]
     if state is not None and event.id in state.seen:
         return None, ()
+    if state is not None and (told := too_late(state, event)) is not None:
+        return None, (said(told),)
     other = state is not None and of_another_request(state, event)
     after = None if other else fold(state, event)
     if after is None:
@@ -86,7 +92,7 @@ def fold(state: JobState | None, event: JobEvent) -> JobState | None:
         state=after,
         sequence=before.sequence + 1,
         updated_at_ms=at_ms,
-        deadline_ms=event.deadline_ms if before.deadline_ms is None else before.deadline_ms,
+        deadline_ms=_deadline_ms(before, event),
         fingerprint=before.fingerprint or event.fingerprint,
         reason=event.reason,
         progress=_settled(event.progress or known) if ended else event.progress or known,
@@ -96,6 +102,13 @@ def fold(state: JobState | None, event: JobEvent) -> JobState | None:
         timeline=replace(before.timeline, **{moment: at_ms}) if first_time else before.timeline,
         seen=_remembered(before, event),
     )
+
+
+def _deadline_ms(state: JobState, event: JobEvent) -> int | None:
+    """The deadline that holds: what was ordered, or else what the request says."""
+    if state.steering is not None and state.steering.deadline_at_ms:
+        return state.steering.deadline_ms
+    return event.deadline_ms if state.deadline_ms is None else state.deadline_ms
 
 
 def _unknown(event: JobEvent) -> JobState:
@@ -123,11 +136,19 @@ def _remembered(state: JobState, event: JobEvent) -> tuple[str, ...]:
 
 
 def _progressed(state: JobState | None, event: JobEvent) -> JobState | None:
-    if state is None or event.type not in ("job.progress", "job.cancel-refused"):
+    if state is None or event.type not in _REMARKS:
         return None
+    steering = state.steering
+    if event.steering is not None:
+        steering = merged(steering or NOTHING, event.steering)
+    # Without a fingerprint it was said of a job that still waits in Kafka, in the lane that was asked for.
+    moved = event.type == "job.steered" and event.fingerprint and steering is not None and steering.lane_at_ms
     return replace(
         state,
         sequence=state.sequence + 1,
+        lane=steering.lane if steering is not None and moved else state.lane,
+        deadline_ms=_deadline_ms(replace(state, steering=steering), event),
+        steering=steering,
         updated_at_ms=max(state.updated_at_ms, event.at_ms),
         progress=event.progress or state.progress,
         reason=event.reason,

@@ -58,7 +58,8 @@ class Sweeper:
 
     def hear(self, state: JobState, now_ms: int) -> None:
         """A job's state was written at now_ms."""
-        if state.timeline.queued_at_ms:
+        moved = state.steering is not None and state.steering.lane_at_ms > 0  # it came by the line of another lane
+        if state.timeline.queued_at_ms and not moved:
             self._front_ms[state.lane] = max(self._front_ms.get(state.lane, 0), state.requested_at_ms)
         if state.state in TERMINAL:
             self._jobs.pop(state.job, None)
@@ -67,6 +68,8 @@ class Sweeper:
         before_ms = None if watched is None else self._when(watched)
         if watched is None:
             watched = self._jobs[state.job] = _Watched(state, now_ms)
+        if state.deadline_ms != watched.state.deadline_ms:
+            watched.tries = watched.not_before_ms = 0
         watched.state, watched.heard_ms = state, now_ms
         when_ms = self._when(watched)
         # What becomes due later is seen when its entry comes up; a push for every event would never be taken out.

@@ -17,6 +17,7 @@ from schemas.events import (
 from schemas.ids import event_id
 from schemas.lifecycle import TERMINAL
 from schemas.records import Outgoing
+from schemas.steering import NOTHING, merged
 from schemas.topics import JOBS_CONTROL, JOBS_REPLIES
 from schemas.work import Command
 
@@ -29,6 +30,8 @@ _TOLD: dict[EventType, ReplyType] = {
     "job.expired": "finished",
     "job.cancel-refused": "cancel-refused",
     "job.deleted": "deleted",
+    "job.steered": "steered",
+    "job.order-refused": "order-refused",
 }
 
 
@@ -101,6 +104,18 @@ def asked_again(state: JobState, event: JobEvent) -> JobReply | None:
     return _told(state, event, kind, reason=state.reason, result=finished(state))
 
 
+def too_late(state: JobState, event: JobEvent) -> JobReply | None:
+    """The answer to an order for a job that has ended, which dispatch may have forgotten, or never have seen. What was
+    ordered before the end and is told late was told then."""
+    if state.state not in TERMINAL or event.type not in ("job.steered", "job.order-refused"):
+        return None
+    known = state.steering or NOTHING
+    if event.type == "job.steered" and (event.steering is None or merged(known, event.steering) == known):
+        return None
+    reason = Reason(code="job_ended", message=f"the job is {state.state} already; an order changes nothing of it")
+    return _told(state, event, "order-refused", reason=reason)
+
+
 def _same(state: JobState, event: JobEvent) -> bool:
     """Is what moderate speaks of the request that made the job? A refusal of one that could not be read is of none."""
     if event.type not in ("job.accepted", "job.rejected"):
@@ -139,7 +154,7 @@ def _told(
     state: JobState, event: JobEvent, kind: ReplyType, reason: Reason | None = None, result: JobFinished | None = None
 ) -> JobReply:
     tenant, _, job_id = state.job.partition("/")
-    asked = event if event.source == "moderate" else state
+    asked = event if event.source == "moderate" and event.type in ("job.accepted", "job.rejected") else state
     about = "end" if result is not None else kind if kind in ("accepted", "started", "deleted") else event.id
     return JobReply(
         id=event_id("reply", state.job, about),
@@ -156,6 +171,7 @@ def _told(
         result=result,
         reply_topic=asked.reply_topic,
         origin=asked.origin,
+        steering=state.steering if kind == "steered" else None,
     )
 
 

@@ -135,4 +135,12 @@ REQUESTS = {
 ORDERS = {
     "orders.requested/cancel": JobOrder(job_id="order-1018", action="cancel", reason="the order was withdrawn"),
     "orders.requested/cancel-of-a-tenant": JobOrder(job_id="trailer-7", action="cancel", tenant="studio-a"),
+    "orders.requested/hold": JobOrder(job_id="order-1018", action="hold", reason="legal looks at it"),
+    "orders.requested/resume": JobOrder(job_id="order-1018", action="resume"),
+    "orders.requested/reprioritise": JobOrder(job_id="order-1018", action="reprioritise", priority=5),
+    "orders.requested/move-lane": JobOrder(job_id="order-1018", action="move_lane", lane="express"),
+    "orders.requested/change-deadline": JobOrder(
+        job_id="order-1018", action="change_deadline", deadline_ms=1_900_000_000_000
+    ),
+    "orders.requested/no-deadline": JobOrder(job_id="order-1018", action="change_deadline"),
 }

@@ -11,6 +11,7 @@ from schemas.ids import event_id, video_object_key
 from schemas.plan import Plan
 from schemas.reports import plan_event
 from schemas.request import JobRequest
+from schemas.steering import of_command
 from schemas.topics import JOBS_FINISHED_RETRY
 from stream_processors.moderate.core import Cleared, Rejected
 from stream_processors.mux.core import describe
@@ -18,6 +19,7 @@ from stream_processors.split.core import planned
 from stream_processors.track import core as track
 from tests.contracts import golden_requests as requests
 from tests.contracts.golden_jobs import ALLOW, T0, cleared, judged
+from tests.contracts.golden_work import ordered
 
 Goldens = dict[str, msgspec.Struct]
 
@@ -59,6 +61,14 @@ def _events(plan: Plan, accepted: JobEvent) -> dict[str, JobEvent]:
         "progress": said("dispatch", "job.progress", 1_400, about="1", progress=replace(running, rendered=1)),
         "assembling": said("dispatch", "job.assembling", 2_000, about="1", progress=done),
         "cancel-refused": said("dispatch", "job.cancel-refused", 2_100, reason=_why("cancel_too_late", late)),
+        "steered": said(
+            "dispatch", "job.steered", 1_800, about="held", progress=replace(running, rendered=1, stopped="held"),
+            steering=of_command(ordered("hold")),
+        ),
+        "order-refused": said(
+            "dispatch", "job.order-refused", 2_150,
+            reason=_why("order_too_late", "hold: all chunks are rendered and the video is being assembled"),
+        ),
         "published": said("mux", "job.published", 4_200, video=_video(plan), frames=ALLOW),
         "failed": said(
             "dispatch", "job.failed", 3_000,
@@ -95,7 +105,8 @@ def told(plan: Plan) -> Goldens:
     made["jobs.events/rejected-prompt"], made["jobs.events/rejected-field"] = rejected
     for number, name in enumerate(("prompt", "field")):
         made |= _ending(f"rejected-{name}", list(_story(rejected[number]))[-1])
-    life = ["accepted", "planned", "queued", "started", "progress", "assembling", "cancel-refused", "published"]
+    life = ["accepted", "planned", "queued", "started", "progress", "steered", "assembling", "cancel-refused"]
+    life += ["order-refused", "published"]
     for name, step in zip(life, _story(*(events[name] for name in life)), strict=True):
         made |= _ending("completed", step) if name == "published" else _along(name, step)
         if name == "published":
@@ -119,7 +130,7 @@ def _refused(request: JobRequest) -> JobEvent:
 def _along(name: str, step: tuple[JobState, list[msgspec.Struct]]) -> Goldens:
     state, others = step
     made: Goldens = {f"jobs.replies/{name}": record for record in others if isinstance(record, JobReply)}
-    if name not in ("progress", "cancel-refused"):
+    if name not in ("progress", "cancel-refused", "order-refused"):
         made[f"jobs.state/{state.state}"] = state
     return made
 

@@ -9,6 +9,7 @@ from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint
 from schemas.plan import Plan
 from schemas.records import Incoming
 from schemas.request import JobOrder
+from schemas.steering import merged, of_command
 from schemas.topics import CHUNKS_RENDERED, CHUNKS_RENDERED_RETRY, MUX_TASKS_RETRY, POOLS
 from schemas.work import (
     ChunkInspected,
@@ -84,16 +85,25 @@ def work(plan: Plan) -> Goldens:
     return made
 
 
-def control() -> Goldens:
-    asked = requests.ORDERS["orders.requested/cancel"]
+def ordered(name: str) -> Command:
+    """What moderate makes of an example of an order."""
+    asked = requests.ORDERS[f"orders.requested/{name}"]
     assert isinstance(asked, JobOrder)
     raw = codec.encode(asked, "json")
     record = Incoming("reelbus.orders.requested.v1", 0, 0, asked.job_id.encode(), raw, (), T0 + 900)
-    cancel = order(record, Tenants("reelbus"))
+    made = order(record, Tenants("reelbus"))
+    assert isinstance(made, Command)
+    return made
+
+
+def control() -> Goldens:
+    cancel = ordered("cancel")
+    steering = ("hold", "resume", "reprioritise", "move-lane", "change-deadline")
     lost = "chunk 2 is not in the store"
     redo = Command(job=cancel.job, action="redo_chunk", chunk=2, mux_attempt=1, reason=lost, requested_at_ms=T0 + 2_000)
     return {
         "jobs.control/cancel": cancel,
+        **{f"jobs.control/{name}": ordered(name) for name in steering},
         "jobs.control/redo-chunk": redo,
         "jobs.control/release": Command(
             job=cancel.job, action="release", mux_attempt=1, requested_at_ms=T0 + 4_100
@@ -137,6 +147,12 @@ def scheduler(plan: Plan) -> Goldens:
         "dispatch.state/cancelled-before-its-plan-came": SchedulerRow(
             job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900, reason_code="cancelled",
             reason="the customer changed their mind",
+        ),
+        "dispatch.state/held-and-moved": replace(
+            row, steering=merged(of_command(ordered("hold")), of_command(ordered("move-lane")))
+        ),
+        "dispatch.state/orders-before-the-plan-came": SchedulerRow(
+            job=plan.job, phase="awaited", fingerprint="", at_ms=T0 + 900, steering=of_command(ordered("hold"))
         ),
         "dispatch.state/parked-line": ParkedLine(line=line_of(plan), parked=1_204),
     }  # fmt: skip

@@ -142,7 +142,7 @@ def test_wrong_usage_ends_with_2_before_anything_is_reached(arguments):
 
 
 def test_every_command_has_help():
-    names = [command.callback.__name__ for command in app.registered_commands]
+    names = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
     assert len(names) >= 10
     for name in names:
         result = run(name, "--help")

@@ -434,7 +434,7 @@ class _World:
         self.scheduler = Scheduler(WEIGHTS)
         self.scheduler.restore(
             [decode(Plan, raw) for key, raw in self.state.items() if key.endswith("#plan")],
-            [decode(SchedulerRow, raw) for key, raw in self.state.items() if key.endswith("#progress")],
+            [decode(SchedulerRow, raw) for key, raw in self.state.items() if key.endswith(("#progress", "#orders"))],
         )
 
     def act(self, step: str) -> None:

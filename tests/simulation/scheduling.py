@@ -68,7 +68,8 @@ class _Shell:
         rows = yield from load(self.world.log, self.world.log.places(DISPATCH_STATE.entity))
         plans = [plan for key, plan in rows.items() if key.endswith("#plan")]
         parked = [row for key, row in rows.items() if key.endswith("#parked")]
-        self.scheduler.restore(plans, [row for key, row in rows.items() if key.endswith("#progress")], parked)
+        kept = [row for key, row in rows.items() if key.endswith(("#progress", "#orders"))]
+        self.scheduler.restore(plans, kept, parked)
 
     def take(self, read: Incoming, now_ms: int) -> list[Outgoing]:
         scheduler = self.scheduler

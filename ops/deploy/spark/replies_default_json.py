@@ -27,7 +27,9 @@ FIELDS = (
     "ted_at_ms: BIGINT, assembling_at_ms: BIGINT, finished_at_ms: BIGINT>, origin: STRUCT<ce_id: STRING, "
     "ce_source: STRING, traceparent: STRING, tracestate: STRING, baggage: STRING, format: STRING, key_id:"
     " STRING>>, reply_topic STRING, origin STRUCT<ce_id: STRING, ce_source: STRING, traceparent: STRING, "
-    "tracestate: STRING, baggage: STRING, format: STRING, key_id: STRING>"
+    "tracestate: STRING, baggage: STRING, format: STRING, key_id: STRING>, steering STRUCT<held: BOOLEAN,"
+    " held_at_ms: BIGINT, held_reason: STRING, priority: BIGINT, priority_at_ms: BIGINT, lane: STRING, la"
+    "ne_at_ms: BIGINT, deadline_ms: BIGINT, deadline_at_ms: BIGINT>"
 )
 
 
