@@ -62,10 +62,10 @@ _STAGES = (
         "dispatch", "stream_processors.dispatch.shell:main", "confluent-kafka",
         reads=(
             *topics.PLANS_READY.values(), topics.PLANS_PARKED, topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL,
-            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
+            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.DISPATCH_LEADER, topics.COSTS_LEARNT,
         ),
         writes=(
-            topics.PLANS_PARKED,
+            topics.PLANS_PARKED, topics.COSTS_LEARNT,
             *topics.CHUNKS.values(), topics.MUX_TASKS, topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
             topics.JOBS_EVENTS,
         ),

@@ -11,6 +11,7 @@ from schemas.work import (
     ChunkRendered,
     ChunkTask,
     Command,
+    LearntCost,
     MuxTask,
     ParkedLine,
     SchedulerRow,
@@ -132,6 +133,10 @@ DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
     partitions=1, retention_ms=HOUR_MS, key="none",
 )  # fmt: skip
+COSTS_LEARNT = Topic(
+    "costs.learnt", LearntCost, "What chunks of each model, size and length have cost: the last record per kind.",
+    partitions=1, retention_ms=None, key="kind",
+)  # fmt: skip
 NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhook.", retention_ms=30 * DAY_MS)
 
 LIVE_TOPICS: tuple[Topic, ...] = (
@@ -140,7 +145,7 @@ LIVE_TOPICS: tuple[Topic, ...] = (
     *CHUNKS.values(), CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
-    DISPATCH_STATE, DISPATCH_LEADER, NOTIFY_LOG,
+    DISPATCH_STATE, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
 )  # fmt: skip
 WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)
 """Topics that callers write."""

@@ -269,3 +269,28 @@ class ParkedLine(Record, frozen=True, kw_only=True):
     """pool/lane/urgent or plain/tenant/account."""
     parked: int
     """Plans that were parked and not yet read again."""
+
+
+class LearntCost(Record, frozen=True, kw_only=True):
+    """What chunks of one kind have cost (topic costs.learnt, compacted)."""
+
+    pool: str
+    """Pool of workers that rendered them."""
+    model: str
+    """Name from the model registry."""
+    model_revision: str
+    """Which weights and settings the name stood for."""
+    width_px: int
+    """Width that the model renders."""
+    height_px: int
+    """Height that the model renders."""
+    steps: int
+    """Denoise steps."""
+    frames: int
+    """Frames of one call of the model, given ones counted."""
+    chunk_s: float = 0.0
+    """Mean of the device-seconds of a chunk, the newer ones counting more."""
+    chunks: int = 0
+    """Chunks that were seen."""
+    at_ms: int = 0
+    """When the last one was seen."""

@@ -46,6 +46,7 @@ COMMAND_MODULES = (
     "stage",
     "jobs",
     "steering",
+    "quote",
     "batch",
     "video",
     "deletion",

@@ -53,7 +53,7 @@ def submit(
 
     shot = {"duration_s": duration_s, "negative_prompt": negative_prompt, "seed": seed}
     job = {"lane": lane and lane.value, "model": model, "tenant": tenant, "job_id": job_id}
-    output = {**_size(size), "fps": fps}
+    output = {**size_of(size), "fps": fps}
     given = {k: v for part in (shot, job, output) for k, v in part.items() if v is not None}
     if bool(file) == bool(prompt):
         raise typer.BadParameter("give either a FILE or --prompt TEXT")
@@ -62,7 +62,7 @@ def submit(
     quiet()
     names: list[str] = []
     with ExitStack() as stack, Operator(place.settings) as client:
-        requests = _from_file(file, stack) if file else iter([_one_shot(prompt, shot, job, output)])
+        requests = from_file(file, stack) if file else iter([one_shot(prompt, shot, job, output)])
         for name in client.submit_many(requests):
             names.append(name)
             data(name)
@@ -73,7 +73,8 @@ def submit(
         say(f"next: reelbus watch {names[0]}" if len(names) == 1 else "next: reelbus watch")
 
 
-def _from_file(file: str, stack: ExitStack) -> Iterator[Any]:
+def from_file(file: str, stack: ExitStack) -> Iterator[Any]:
+    """Requests of a file or of standard input, closed with `stack`."""
     from producers.client.core import new_job_id, read_requests
 
     if file == "-":
@@ -81,7 +82,8 @@ def _from_file(file: str, stack: ExitStack) -> Iterator[Any]:
     return read_requests(stack.enter_context(open(file, encoding="utf-8")), new_job_id)
 
 
-def _one_shot(prompt: str, shot: dict[str, Any], job: dict[str, Any], output: dict[str, Any]) -> Any:
+def one_shot(prompt: str, shot: dict[str, Any], job: dict[str, Any], output: dict[str, Any]) -> Any:
+    """The request that options describe; what is None is left out."""
     from producers.client.core import checked, new_job_id
 
     request = {k: v for k, v in job.items() if v is not None}
@@ -90,7 +92,8 @@ def _one_shot(prompt: str, shot: dict[str, Any], job: dict[str, Any], output: di
     return checked(request, new_job_id)
 
 
-def _size(text: str | None) -> dict[str, int]:
+def size_of(text: str | None) -> dict[str, int]:
+    """Of --size."""
     if text is None:
         return {}
     width, by, height = text.lower().partition("x")

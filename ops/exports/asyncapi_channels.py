@@ -20,6 +20,7 @@ KEYS = {
     "job_id": "job_id of the record.",
     "job": "tenant/job_id.",
     "worker_id": "worker_id of the record.",
+    "kind": "pool/model/revision/size/steps/frames.",
     "job#progress, job#plan or line#parked": "tenant/job_id, then #progress or #plan; or a line, then #parked.",
 }
 

@@ -17,6 +17,7 @@ from schemas.topics import DISPATCH_STATE
 from schemas.work import FrameVerdict, SchedulerRow, Steering
 from stream_processors.dispatch.awaited import Awaited, steered
 from stream_processors.dispatch.backlog import Backlog, line_of
+from stream_processors.dispatch.costs import Learning
 from stream_processors.dispatch.ended import Ended, event, row_key
 from stream_processors.dispatch.job import Job, new_job
 
@@ -49,6 +50,7 @@ ASIDE_JOBS = 2_000
 class Book:
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
+        self.costs = Learning()
         self.jobs: dict[str, Job] = {}
         self.ended = Ended()
         self.awaited = Awaited()
@@ -79,7 +81,7 @@ class Book:
                     if chunk.state == "d":
                         self.in_flight[job.ids[index]] = job.key
                 self.changed[job.key] = None
-                self._count(job)
+                self._keep(job)
 
     def active(self) -> list[Job]:
         """Jobs that still want chunks."""
@@ -143,6 +145,15 @@ class Book:
         del self.jobs[job.key]
         self._count(job)
 
+    def _keep(self, job: Job) -> None:
+        """What is known of a job follows its row."""
+        self._count(job)
+        index = next((i for i, chunk in enumerate(job.row.chunks) if chunk.state != "r"), 0)
+        render, placement = job.plan.render, job.placement
+        job.chunk_cost_s = self.costs.table.expected_s(
+            placement.pool, job.specs[index], placement.chunk_cost_s, render.clip_frames
+        )
+
     def _count(self, job: Job) -> None:
         """Keep the windows true: a job counts while it wants chunks, and so does what waits beside it. A held one does
         not, or a few of them would keep the rest of their line in Kafka."""
@@ -177,7 +188,7 @@ class Book:
     def saved(self, job: Job) -> Outgoing:
         """The record that keeps a live job's progress: made whenever a row changes."""
         self.changed[job.key] = None
-        self._count(job)
+        self._keep(job)
         return Outgoing(DISPATCH_STATE, row_key(job.key), job.row)
 
     def landed(self, job: Job, index: int) -> None:

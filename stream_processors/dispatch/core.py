@@ -15,7 +15,7 @@ from schemas.records import Outgoing
 from schemas.request import Lane
 from schemas.steering import ACTIONS, put_off
 from schemas.topics import PLANS_PARKED
-from schemas.work import ChunkInspected, Command, ParkedLine, SchedulerRow, WorkerState
+from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, WorkerState
 from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.book import Book, queued
@@ -71,6 +71,11 @@ class Scheduler:
         self._book.restore(plans, rows)
         self.backlog.restore(parked)
 
+    def restore_costs(self, learnt: Iterable[LearntCost]) -> None:
+        """Take over what a predecessor learnt. Before `restore`: jobs are priced with it."""
+        for kind in learnt:
+            self._book.costs.restore(kind)
+
     # ---- records in ------------------------------------------------------------------------------------------------
 
     def on_plan(self, plan: Plan, now_ms: int) -> list[Outgoing]:
@@ -111,6 +116,8 @@ class Scheduler:
         if job.row.phase != "active" or job.chunk(rendered.index).state == "r":
             return []
         self._book.landed(job, rendered.index)
+        if rendered.status == "rendered":
+            self._book.costs.learn(rendered.pool, job.specs[rendered.index], rendered.device_s, now_ms)
         if rendered.status == "failed" or rendered.object is None:
             return self._chunk_failed(job, rendered.index, rendered.error, now_ms)
         if inspected.verdict is None or inspected.verdict.verdict != "allow":
@@ -155,6 +162,7 @@ class Scheduler:
             for job in list(self.jobs.values()):
                 out += self._overdue(job, now_ms)
             out += self._reports(now_ms)
+            out += self._book.costs.tell(now_ms)
             out += self._book.ended.forget_old(now_ms)
             out += self._book.awaited.forget_old(now_ms)
         out += self._handing.hand_out(now_ms)

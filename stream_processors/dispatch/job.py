@@ -29,6 +29,8 @@ class Job:
     reported_at_ms: int = 0
     asked_at_ms: int = 0
     """When track was last asked whether this request owns the id."""
+    chunk_cost_s: float = 0.0
+    """Expected device-seconds of the next chunk; kept by `Book`."""
     rivals: list[Plan] = field(default_factory=list)
     """Other requests under the same id, for the case that it does not."""
 
@@ -123,7 +125,7 @@ class Job:
     @property
     def remaining_s(self) -> float:
         """Estimated device-seconds of all chunks not yet ready."""
-        return sum(c.state != "r" for c in self.row.chunks) * self.placement.chunk_cost_s
+        return sum(c.state != "r" for c in self.row.chunks) * self.chunk_cost_s
 
     @property
     def complete(self) -> bool:

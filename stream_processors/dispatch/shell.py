@@ -18,13 +18,14 @@ from ops.crash_points import reached
 from ops.limits import load as load_limits
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.errors import Fatal
+from schemas.errors import Fatal, InvalidMessage
 from schemas.events import Reason
 from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES
 from schemas.topics import (
     CHUNKS_INSPECTED,
+    COSTS_LEARNT,
     DISPATCH_LEADER,
     DISPATCH_STATE,
     HOUR_MS,
@@ -34,7 +35,7 @@ from schemas.topics import (
     WORKERS_STATE,
     Topic,
 )
-from schemas.work import ChunkInspected, Command, ParkedLine, SchedulerRow, WorkerState
+from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, WorkerState
 from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.parked import Parked
 
@@ -114,6 +115,8 @@ class Shell:
         }
 
     def _restore(self) -> None:
+        learnt = table.load(self.settings, COSTS_LEARNT).values()
+        self.scheduler.restore_costs(kind for raw in learnt if (kind := _learnt(raw)) is not None)
         rows = table.load(self.settings, DISPATCH_STATE)
         self.scheduler.restore(
             [decode(Plan, raw) for key, raw in rows.items() if key.endswith("#plan")],
@@ -161,6 +164,15 @@ class Shell:
         if topic is JOBS_CONTROL:
             return self.scheduler.abandon(decode(Command, record.value).job, reason, now_ms)
         return []
+
+
+def _learnt(raw: bytes) -> LearntCost | None:
+    """None for what cannot be read: it is learnt anew."""
+    try:
+        return decode(LearntCost, raw)
+    except InvalidMessage as exc:
+        log.warning("costs.learnt: left out a row: %s", exc)
+        return None
 
 
 def main(settings: Settings) -> None:

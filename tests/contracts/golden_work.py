@@ -17,6 +17,7 @@ from schemas.work import (
     ChunkRendered,
     ChunkTask,
     Command,
+    LearntCost,
     MuxTask,
     ObjectRef,
     ParkedLine,
@@ -153,6 +154,11 @@ def scheduler(plan: Plan) -> Goldens:
         ),
         "dispatch.state/orders-before-the-plan-came": SchedulerRow(
             job=plan.job, phase="awaited", fingerprint="", at_ms=T0 + 900, steering=of_command(ordered("hold"))
+        ),
+        "costs.learnt/shapes": LearntCost(
+            pool="cpu", model=plan.render.model, model_revision=plan.render.model_revision,
+            width_px=plan.render.width_px, height_px=plan.render.height_px, steps=plan.render.steps,
+            frames=plan.render.clip_frames, chunk_s=0.41, chunks=12, at_ms=T0 + 900,
         ),
         "dispatch.state/parked-line": ParkedLine(line=line_of(plan), parked=1_204),
     }  # fmt: skip

@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ops import registry
 from ops.bus import clients
 from ops.settings import PACKAGE_ROOT, Settings
 from ops.storage.open import open_store
 from producers.client import Operator, one_shot
 from schemas.codec import decode, encode
+from schemas.costs import cost_key
 from schemas.errors import InvalidMessage, Transient
 from schemas.events import JobFinished, JobState, Progress, Provenance, PublishedFile, Reason, Video
 from schemas.ids import job_key, video_object_key
-from schemas.request import JobOrder, JobRequest
-from schemas.topics import JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, ORDERS_REQUESTED, WORKERS_STATE
-from schemas.work import WorkerState
+from schemas.request import LANES, JobOrder, JobRequest
+from schemas.topics import COSTS_LEARNT, JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, ORDERS_REQUESTED, WORKERS_STATE
+from schemas.work import LearntCost, WorkerState
 from tests.e2e.reading import read_all
 
 pytestmark = pytest.mark.kafka
@@ -135,6 +137,25 @@ def test_without_topics_it_says_how_to_make_them(shell, settings):
     shell.environment["REELBUS_PREFIX"] = f"{settings.prefix}-other"
     _, err = shell("submit", "--prompt", "x", code=4)
     assert "`reelbus topics apply`" in err
+
+
+def test_a_quote_goes_by_what_chunks_have_cost_and_sends_nothing(shell, settings):
+    (entry,) = [one for one in registry.load(settings.registry).values() if one.name == "shapes"]
+    width_px, height_px = entry.native_size(256, 128)
+    ask = ("quote", "--prompt", "a red ball", "--duration-s", "0.5", "--size", "256x128", "--json")
+    prior = json.loads(shell(*ask)[0])
+    assert (prior["chunks"], prior["chunks_seen"], prior["cost"]) == (1, 0, None)
+    seen = LearntCost(
+        pool="cpu", model="shapes", model_revision=entry.revision, width_px=width_px, height_px=height_px,
+        steps=entry.steps, frames=12, chunk_s=36.0, chunks=5,
+    )  # fmt: skip
+    write(settings, COSTS_LEARNT, cost_key(seen).encode(), seen)
+    learnt = json.loads(shell(*ask, "--price-per-hour", "2")[0])
+    assert (learnt["device_s"], learnt["chunks_seen"], learnt["cost"]) == (36.0, 5, 0.02)
+    assert "36 s of a device (as 5 chunks took)" in shell(*ask[:-1])[0]
+    _, err = shell("quote", "--prompt", "a red ball", "--model", "nope", code=3)
+    assert "nope" in err
+    assert not any(requested(settings, lane) for lane in LANES)
 
 
 # ---- watch, get, cancel ----------------------------------------------------------------------------------------------
