@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -35,8 +36,8 @@ def canonical_json(value: Any) -> bytes:
 def _meaning(value: Any) -> Any:
     # msgspec's own omit_defaults compares by identity: a default that was decoded is not the object of the class.
     if isinstance(value, msgspec.Struct):
-        pairs = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
-        return {field.encode_name: _meaning(given) for field, given in pairs if given != _default(field)}
+        pairs = ((encoded, default, getattr(value, name)) for name, encoded, default in _fields(type(value)))
+        return {encoded: _meaning(given) for encoded, default, given in pairs if given != default}
     if isinstance(value, Mapping):
         return {name: _meaning(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -44,8 +45,13 @@ def _meaning(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
+    """Name, name on the wire and default of every field: msgspec works them out anew at every call."""
+    return tuple(
+        (f.name, f.encode_name, f.default if f.default_factory is msgspec.NODEFAULT else f.default_factory())
+        for f in msgspec.structs.fields(kind)
+    )
 
 
 def job_key(tenant: str, job_id: str) -> str:
