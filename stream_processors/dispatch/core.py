@@ -38,7 +38,8 @@ WINDOW_JOBS = 200
 
 class Scheduler:
     """timeout_ms: a job whose chunks go out and never come back for this long is given up; 0: never.
-    buckets: partitions of plans.parked. window_jobs: live jobs of a pool and lane that are kept in memory."""
+    buckets: partitions of plans.parked. window_jobs: live jobs of a pool and lane that are kept in memory.
+    report_every_ms: how often it looks for what is overdue and tells positions."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Scheduler:
         timeout_ms: int = 0,
         buckets: int = PLANS_PARKED.partitions,
         window_jobs: int = WINDOW_JOBS,
+        report_every_ms: int = REPORT_EVERY_MS,
     ) -> None:
         self.backlog = Backlog(buckets, window_jobs)
         self._book = Book(self.backlog)
@@ -54,6 +56,7 @@ class Scheduler:
         self._orders = Orders(self._book)
         self._lane_weights = lane_weights
         self._timeout_ms = timeout_ms
+        self._report_every_ms = report_every_ms
         self._next_report_ms = 0
 
     @property
@@ -156,7 +159,7 @@ class Scheduler:
         """What is due now: deadlines, lost chunks, lost mux tasks, chunks for idle workers, reports."""
         out: list[Outgoing] = []
         if now_ms >= self._next_report_ms:
-            self._next_report_ms = now_ms + REPORT_EVERY_MS
+            self._next_report_ms = now_ms + self._report_every_ms
             self._handing.workers.forget_silent(now_ms)
             self.backlog.slots = self._handing.workers.slots()
             for job in list(self.jobs.values()):

@@ -146,11 +146,11 @@ def test_every_command_has_a_section() -> None:
 def test_every_option_of_a_command(name: str) -> None:
     shared = {f.name for f in fields(Connection)}
     own = {p.opts[0] for p in COMMANDS[name].params if p.param_type_name == "option" and p.name not in shared}
-    assert set(re.findall(r"^\| `(--[a-z-]+)", _sections()[name], re.MULTILINE)) == own
+    assert set(re.findall(r"^\| `(--[a-z0-9-]+)", _sections()[name], re.MULTILINE)) == own
 
 
 def test_every_connection_option() -> None:
-    listed = set(re.findall(r"^\| `(--[a-z-]+)", _sections()["Connection options"], re.MULTILINE))
+    listed = set(re.findall(r"^\| `(--[a-z0-9-]+)", _sections()["Connection options"], re.MULTILINE))
     assert listed == {"--" + f.name.replace("_", "-") for f in fields(Connection)}
 
 
@@ -215,7 +215,7 @@ def test_commands_in_the_docs_can_be_parsed() -> None:
                 command, rest = COMMANDS[f"reelbus {name}"], line.removeprefix(name)
                 words = re.sub(r'"[^"]*"', "TEXT", rest.partition("#")[0])
                 known = {opt for p in command.params for opt in p.opts}
-                unknown = set(re.findall(r"(?<=\s)--[a-z-]+", words)) - known
+                unknown = set(re.findall(r"(?<=\s)--[a-z0-9-]+", words)) - known
                 assert not unknown, f"{page.name}: reelbus {name}{rest}: {unknown}"
                 if name == "submit" and "TEXT" in words:
                     assert "--prompt TEXT" in words, f"{page.name}: reelbus submit{rest}: a prompt goes with --prompt"
