@@ -58,6 +58,7 @@ bench: setup ## all benches, one table each (reelbus bench NAME --json for one)
 	@$(BIN)/reelbus bench overhead $(ARGS)
 	@$(BIN)/reelbus bench mux $(ARGS)
 	@$(BIN)/reelbus bench ingest $(ARGS)
+	@$(BIN)/reelbus bench fairness $(ARGS)
 	@$(BIN)/reelbus bench batch-kills $(ARGS)
 
 model: setup ## train the tiny model again into out/shapes (about an hour)

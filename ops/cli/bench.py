@@ -11,6 +11,7 @@ BENCHES = {
     "mux": "ops.bench.mux:run",
     "ingest": "ops.bench.ingest:run",
     "decisions": "ops.bench.decisions:run",
+    "fairness": "ops.bench.fairness:run",
     "batch-kills": "ops.bench.batch_kills:run",
 }
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""
