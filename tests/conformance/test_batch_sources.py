@@ -137,7 +137,7 @@ def test_a_source_that_changed_has_another_version(tmp_path: Path) -> None:
         ("a.csv", "prompt\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
         ("a.jsonl", b' \t[{"prompt": "x"}]', "like a JSON list"),
         ("a.jsonl", b"x" * (MAX_LINE_BYTES + 1), "row 1: longer than"),
-        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9000)[:-30], "not gzip that can be unpacked"),
+        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9000, mtime=0)[:-30], "not gzip that can be unpacked"),
         ("a.parquet", b"PAR1 no", "not Parquet that can be read"),
     ],
 )
