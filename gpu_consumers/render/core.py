@@ -262,8 +262,7 @@ class Core:
         """The running batch has done a step."""
         if (running := self._device.running(batch)) is None:
             return []
-        running.step, running.steps = step, steps
-        self._device.beat(now_s)
+        running.stepped(step, steps, now_s)
         return self._advance(now_s)
 
     def device_done(self, batch: int, device_s: float, now_s: float) -> list[Action]:
@@ -347,18 +346,21 @@ class Core:
         return out
 
     def _prepare(self, now_s: float) -> list[Action]:
-        """Look ahead by at most `capacity` tasks. A chunk that came twice waits for itself: then it can be reused."""
+        """Look ahead by at most `capacity` tasks, those of slower lanes not counted. A chunk that came twice waits for
+        itself: then it can be reused."""
         out: list[Action] = []
-        room = self.capacity - sum(w.stage in ("preparing", "ready") for w in self._works.values())
+        ahead = [_lane_rank(w) for w in self._works.values() if w.stage in ("preparing", "ready")]
         earlier: set[str] = set()
         for work in self._works.values():
             twice = work.task.chunk_id in earlier
             earlier.add(work.task.chunk_id)
-            if work.stage != "waiting" or twice or room <= 0 or work.not_before_s > now_s:
+            if work.stage != "waiting" or twice or work.not_before_s > now_s:
+                continue
+            if sum(rank <= _lane_rank(work) for rank in ahead) >= self.capacity:
                 continue
             if work.task.spec.model in self._entries:
                 work.stage = "preparing"
-                room -= 1
+                ahead.append(_lane_rank(work))
                 out.append(act.Prepare(work.ticket, work.task))
             else:
                 error = f"model {work.task.spec.model!r} is not in the registry of pool {self._pool}"
@@ -367,19 +369,17 @@ class Core:
 
     def _fill_inbox(self, now_s: float) -> list[Action]:
         """Batches are made of what is here, the faster lanes first; nobody waits for company. But the waiting batch is
-        closed only when it is full or the running one is half done: tasks that arrive meanwhile can still join it."""
+        closed only when the running one is nearly done: tasks that arrive meanwhile can still join it, or go first."""
         out: list[Action] = []
         batches = self._device.batches
         while self._device.has_room():
             ready = sorted((w for w in self._works.values() if w.stage == "ready"), key=_lane_rank)
             storing = sum(w.stage == "storing" for w in self._works.values())
-            if not ready or storing >= self.capacity:
+            if not ready or storing >= self.capacity or (batches and not batches[0].nearly_done()):
                 break
             most = 1 if ready[0].alone else self._entries[ready[0].task.spec.model].max_batch
             fit = [w for w in ready[1:] if not w.alone and compatible(ready[0].task.spec, w.task.spec)]
             group = [ready[0], *fit[: most - 1]]
-            if batches and len(group) < most and not batches[0].half_done():
-                break
             out.append(self._send(group, now_s))
         return out
 

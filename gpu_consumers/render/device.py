@@ -8,6 +8,9 @@ LOAD_FACTOR = 3
 """Step time-outs that a batch may take before its first step when its model must be loaded first."""
 INBOX_BATCHES = 2
 """One running and one waiting, so that the device never waits for the parent."""
+LEAD_S = 0.25
+"""The waiting batch is handed over when the running one has at most this much of its steps to go, or one step. Not
+sooner: until then it can take in company, and an express chunk can go first."""
 
 
 @dataclass(slots=True)
@@ -18,9 +21,18 @@ class Batch:
     beat_s: float
     step: int = 0
     steps: int = 0
+    step_s: float = 0.0
+    """What the last step took."""
 
-    def half_done(self) -> bool:
-        return 2 * self.step >= max(1, self.steps)
+    def stepped(self, step: int, steps: int, now_s: float) -> None:
+        """It has done a step."""
+        if self.step:  # the first one may hold the loading of its model
+            self.step_s = (now_s - self.beat_s) / max(1, step - self.step)
+        self.step, self.steps, self.beat_s = step, steps, now_s
+
+    def nearly_done(self) -> bool:
+        left = self.steps - self.step
+        return self.step > 0 and (left <= 1 or (self.step_s > 0 and left * self.step_s <= LEAD_S))
 
 
 @dataclass(slots=True)

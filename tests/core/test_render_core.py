@@ -85,6 +85,11 @@ def ready(made: Core, *names: str, partition: int = 0, first: int = 0) -> list[a
     return out
 
 
+def nearly(made: Core, running: act.Send) -> list[act.Send]:
+    """The running batch is one step from its end. Returns what is sent then."""
+    return of(act.Send, made.device_step(running.batch, 3, 4, 1.0))
+
+
 def names_of(send: act.Send) -> list[str]:
     return [item.spec.prompt for item in send.items]
 
@@ -133,29 +138,42 @@ def test_an_invalid_record_is_committed_in_its_turn() -> None:
 
 def test_one_batch_runs_and_one_waits() -> None:
     made = core()
-    sends = ready(made, "a", "b")
-    assert [names_of(s) for s in sends] == [["a"], ["b"]]
+    (first,) = ready(made, "a", "b")
+    assert names_of(first) == ["a"]
+    (second,) = nearly(made, first)
+    assert names_of(second) == ["b"]
     (prepare,) = made.task(0, 2, task("c"), 0.0)
     assert made.prepared(prepare.ticket, act.Usable(""), 0.0) == []
     assert made.pending() == ("a", "b", "c")
-    done = made.device_done(sends[0].batch, 1.0, 1.0)
-    assert [names_of(s) for s in of(act.Send, done)] == [["c"]]
+    made.device_done(first.batch, 1.0, 1.0)
+    assert [names_of(s) for s in nearly(made, second)] == [["c"]]
 
 
-def test_a_waiting_batch_takes_company_until_the_running_one_is_half_done() -> None:
+def test_a_waiting_batch_takes_company_until_the_running_one_is_nearly_done() -> None:
     made = core(max_batch=3)
     (first,) = ready(made, "a")
     assert ready(made, "b", "c", first=1) == []
     assert made.device_step(first.batch, 1, 4, 0.5) == []
-    (second,) = made.device_step(first.batch, 2, 4, 1.0)
+    assert made.device_step(first.batch, 2, 4, 1.0) == []
+    (second,) = made.device_step(first.batch, 3, 4, 1.5)
     assert names_of(second) == ["b", "c"]
 
 
-def test_a_full_waiting_batch_is_sent_at_once() -> None:
-    made = core(max_batch=2)
-    ready(made, "a")
-    (second,) = ready(made, "b", "c", first=1)
-    assert names_of(second) == ["b", "c"]
+def test_with_short_steps_the_next_batch_is_there_before_the_last_one() -> None:
+    made = core()
+    (first,) = ready(made, "a", "b")
+    assert made.device_step(first.batch, 1, 20, 5.0) == []  # the model was loaded before
+    assert made.device_step(first.batch, 2, 20, 5.1) == []
+    assert made.device_step(first.batch, 17, 20, 6.6) == []
+    (second,) = made.device_step(first.batch, 18, 20, 6.7)
+    assert names_of(second) == ["b"]
+
+
+def test_a_batch_of_one_step_is_followed_at_once() -> None:
+    made = core()
+    (first,) = ready(made, "a", "b")
+    (second,) = made.device_step(first.batch, 1, 1, 0.1)
+    assert names_of(second) == ["b"]
 
 
 def test_only_compatible_chunks_share_a_batch() -> None:
@@ -171,12 +189,12 @@ def test_only_compatible_chunks_share_a_batch() -> None:
 
 def test_a_task_that_takes_the_device_down_three_times_is_reported_and_the_next_goes_on() -> None:
     made = core()
-    poison, other = ready(made, "poison", "other")
+    (poison,) = ready(made, "poison", "other")
     for generation in range(1, MAX_ATTEMPTS + 1):
         assert names_of(poison) == ["poison"]
         actions = made.device_died(generation, "killed by signal 11", 1.0)
         if generation < MAX_ATTEMPTS:
-            _, poison, other = made.device_ready(generation + 1, 1.0)
+            _, poison = made.device_ready(generation + 1, 1.0)
     (report,) = of(act.Report, actions)
     assert report.event.status == "failed"
     assert report.event.error == "killed by signal 11 (tried 3 times)"
@@ -191,15 +209,20 @@ def test_after_a_failed_batch_each_is_tried_alone() -> None:
     _, both = made.device_ready(2, 0.0)
     assert names_of(both) == ["a", "b"]
     alone = made.device_refused(both.batch, "out of memory", 1.0, final=False)
-    assert [names_of(s) for s in of(act.Send, alone)] == [["a"], ["b"]]
-    a, b = of(act.Send, alone)
-    for attempt in range(MAX_ATTEMPTS):
-        out = made.device_refused(a.batch, "out of memory", 1.0, final=False)
-        if attempt == 0:
-            assert of(act.Report, out) == []
-            made.device_done(b.batch, 1.0, 1.0)
-        a = (of(act.Send, out) or [a])[0]
-    assert [r.event.chunk_id for r in of(act.Report, out)] == ["a"]
+    (running,) = of(act.Send, alone)
+    tried: list[str] = []
+    failed: list[str] = []
+    while running is not None:
+        tried += names_of(running)
+        assert len(running.items) == 1
+        if tried[-1] == "b":
+            out = made.device_done(running.batch, 1.0, 1.0)
+        else:
+            out = made.device_refused(running.batch, "out of memory", 1.0, final=False)
+        failed += [r.event.chunk_id for r in of(act.Report, out)]
+        running = next(iter(of(act.Send, out)), None)
+    assert sorted(tried) == ["a"] * MAX_ATTEMPTS + ["b"]
+    assert failed == ["a"]
 
 
 def test_what_cannot_be_rendered_is_reported_at_once() -> None:
@@ -283,7 +306,8 @@ def test_the_store_may_be_away_for_any_time() -> None:
 
 def test_stopping_finishes_what_runs_and_drops_the_rest() -> None:
     made = core()
-    first, _second = ready(made, "a", "b")
+    (first,) = ready(made, "a", "b")
+    nearly(made, first)
     made.task(0, 2, task("c"), 0.0)
     made.stop()
     assert made.pending() == ("a",)
@@ -304,13 +328,13 @@ def test_a_cold_worker_asks_for_one_chunk_until_a_model_is_warm() -> None:
 
 def test_an_express_chunk_goes_before_bulk_chunks_that_came_earlier() -> None:
     made = core()
-    out = ready(made, "running", "next", "bulk")
+    (running,) = ready(made, "running", "next", "bulk")
     (prepare,) = of(act.Prepare, made.task(0, 3, replace(task("express"), lane="express"), 0.0))
     made.prepared(prepare.ticket, act.Usable(""), 0.0)
-    running, following = of(act.Send, out)
-    out = made.device_done(running.batch, 1.0, 1.0)
-    assert [names_of(send) for send in of(act.Send, out)] == [["express"]]
-    assert names_of(following) == ["next"]
+    (following,) = nearly(made, running)
+    assert names_of(following) == ["express"]
+    made.device_done(running.batch, 1.0, 1.0)
+    assert [names_of(send) for send in nearly(made, following)] == [["next"]]
 
 
 def test_capacity_is_two_batches_of_the_widest_model() -> None:
