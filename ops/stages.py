@@ -66,13 +66,13 @@ _STAGES = (
         ),
         writes=(
             topics.PLANS_PARKED, topics.COSTS_LEARNT,
-            *topics.CHUNKS.values(), topics.MUX_TASKS, topics.DISPATCH_STATE, topics.DISPATCH_LEADER,
-            topics.JOBS_EVENTS,
+            *topics.CHUNKS.values(), topics.CHUNKS_WITHDRAWN, topics.MUX_TASKS, topics.DISPATCH_STATE,
+            topics.DISPATCH_LEADER, topics.JOBS_EVENTS,
         ),
     ),
     Stage(
         "render", "gpu_consumers.render.shell:main", "confluent-kafka",
-        reads=(*topics.CHUNKS.values(),),
+        reads=(*topics.CHUNKS.values(), topics.CHUNKS_WITHDRAWN),
         writes=(topics.CHUNKS_RENDERED, topics.WORKERS_STATE),
         needs_pool=True,
     ),

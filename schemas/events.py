@@ -9,7 +9,7 @@ from schemas.work import FrameVerdict, Steering
 EventType = Literal[
     "job.accepted", "job.rejected", "job.planned", "job.queued", "job.started", "job.progress", "job.assembling",
     "job.published", "job.failed", "job.cancelled", "job.expired", "job.cancel-refused", "job.deleted",
-    "job.steered", "job.order-refused",
+    "job.steered", "job.order-refused", "job.metered",
 ]  # fmt: skip
 State = Literal[
     "accepted", "planned", "queued", "rendering", "assembling",
@@ -198,6 +198,8 @@ class JobEvent(Record, frozen=True, kw_only=True):
     """How the request came in."""
     steering: Steering | None = None
     """What the orders of the caller have made of the job, on job.steered."""
+    late_device_s: float = 0.0
+    """On job.metered: device-seconds that workers reported too late for the job's progress, in all so far."""
 
 
 class JobState(Record, frozen=True, kw_only=True):
@@ -247,6 +249,8 @@ class JobState(Record, frozen=True, kw_only=True):
     """Ids of the last events folded in, newest last: duplicates change nothing."""
     steering: Steering | None = None
     """What the orders of the caller have made of the job; None: there were none."""
+    late_device_s: float = 0.0
+    """Device-seconds metered beside `progress`, in all: what workers reported when the job's account was closed."""
 
 
 class JobFinished(Record, frozen=True, kw_only=True):
@@ -334,10 +338,12 @@ class JobReply(Record, frozen=True, kw_only=True):
 
 
 class UsageMetered(Record, frozen=True, kw_only=True):
-    """What a finished job used, written together with its terminal record (topic usage.metered)."""
+    """What a job used (topic usage.metered): one record together with its terminal record, and one more for whatever
+    workers report later, such as a chunk that was on the device when the job was cancelled. Their sum is what was
+    spent."""
 
     id: str
-    """Names this record."""
+    """Names this record: a repeated one has the same."""
     job: str
     """tenant/job_id."""
     tenant: str
@@ -347,11 +353,11 @@ class UsageMetered(Record, frozen=True, kw_only=True):
     device_s: float
     """Device-seconds."""
     chunks_rendered: int
-    """Chunks that were rendered for it."""
+    """Chunks that were rendered for it; 0 in a later record."""
     chunks_reused: int
-    """Chunks that were there already."""
+    """Chunks that were there already; 0 in a later record."""
     at_ms: int
-    """When the job ended."""
+    """When the job ended, or the later report came."""
 
 
 class WebhookDelivery(Record, frozen=True, kw_only=True):

@@ -89,6 +89,11 @@ def event_id(*parts: str) -> str:
     return _sha256("event", *parts)[:32]
 
 
+def mark_of(*parts: str) -> int:
+    """A short name of a fact, 0 .. 2**48-1, for sets of a few thousand that must fit into a record."""
+    return int(_sha256("mark", *parts)[:12], 16)
+
+
 def chunk_object_key(tenant: str, chunk: str) -> str:
     """Object key of a rendered chunk. Tenants never share a chunk: the tenant is part of the spec and of the key."""
     return f"chunks/{_sha256('tenant', tenant)[:16]}/{chunk}.mkv"

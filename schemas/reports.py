@@ -19,6 +19,7 @@ class Facts(TypedDict, total=False):
     video: Video | None
     steering: Steering | None
     fingerprint: str
+    late_device_s: float
 
 
 def job_event(

@@ -10,6 +10,7 @@ from schemas.work import (
     ChunkInspected,
     ChunkRendered,
     ChunkTask,
+    ChunkWithdrawn,
     Command,
     LearntCost,
     MuxTask,
@@ -98,6 +99,10 @@ CHUNKS = {
     pool: Topic(f"chunks.{pool}", ChunkTask, f"Chunks to render, pool {pool}.", partitions=8, retention_ms=DAY_MS)
     for pool in POOLS
 }
+CHUNKS_WITHDRAWN = Topic(
+    "chunks.withdrawn", ChunkWithdrawn, "Chunks that nobody wants any more, for the workers that have them.",
+    partitions=1, retention_ms=HOUR_MS, key="chunk_id",
+)  # fmt: skip
 CHUNKS_RENDERED = Topic("chunks.rendered", ChunkRendered, "What workers did with their tasks.", retention_ms=DAY_MS)
 CHUNKS_RENDERED_RETRY = _retries_of(CHUNKS_RENDERED)
 CHUNKS_INSPECTED = Topic("chunks.inspected", ChunkInspected, "Rendered chunks with a verdict.", retention_ms=DAY_MS)
@@ -142,7 +147,7 @@ NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhoo
 LIVE_TOPICS: tuple[Topic, ...] = (
     *JOBS_REQUESTED.values(), ORDERS_REQUESTED, *INPUTS_REQUESTED.values(), *INPUTS_RETRY.values(),
     *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(), PLANS_PARKED,
-    *CHUNKS.values(), CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
+    *CHUNKS.values(), CHUNKS_WITHDRAWN, CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
     DISPATCH_STATE, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,

@@ -53,16 +53,35 @@ class ChunkRendered(Record, frozen=True, kw_only=True):
     """Pool of workers."""
     worker_id: str
     """Who did it."""
-    status: Literal["rendered", "reused", "failed"]
-    """reused: the object was there already."""
+    status: Literal["rendered", "reused", "failed", "withdrawn"]
+    """reused: the object was there already. withdrawn: nobody wants the chunk any more, and it was not finished."""
     object: ObjectRef | None = None
-    """None only when failed."""
+    """None when failed or withdrawn."""
     frames: int = 0
     """New frames in the object."""
     device_s: float = 0.0
     """Device-seconds spent; 0 when reused."""
     error: str = ""
     """One sentence, set when failed."""
+    dispatched_at_ms: int = 0
+    """That of the task."""
+
+
+class ChunkWithdrawn(Record, frozen=True, kw_only=True):
+    """Nobody wants this chunk any more: its job has ended (topic chunks.withdrawn). A worker drops the tasks that it
+    names, also one that is on the device, and no other: the same chunk may be wanted again by another job. A worker
+    that never hears of it finishes the chunk, which costs device time and nothing else."""
+
+    chunk_id: str
+    """Hash of the spec; the record key."""
+    job: str
+    """tenant/job_id: tasks of other jobs for the same chunk go on."""
+    pool: str
+    """Pool of workers."""
+    dispatched_at_ms: int
+    """Tasks handed out up to then are meant."""
+    at_ms: int
+    """When it was withdrawn."""
 
 
 class FrameVerdict(Record, frozen=True, kw_only=True):
@@ -81,7 +100,8 @@ class FrameVerdict(Record, frozen=True, kw_only=True):
 
 
 class ChunkInspected(Record, frozen=True, kw_only=True):
-    """A rendered chunk with its verdict (topic chunks.inspected). A failed chunk passes with verdict None."""
+    """A rendered chunk with its verdict (topic chunks.inspected). A failed or withdrawn chunk passes with verdict
+    None."""
 
     rendered: ChunkRendered
     """As the worker reported it."""
@@ -260,6 +280,10 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """track has said that the request of this fingerprint owns the id. Before that nothing goes to the muxer."""
     steering: Steering = Steering()
     """What the orders of the caller have made of it."""
+    counted: tuple[int, ...] = ()
+    """Marks of the workers' reports whose device time is accounted for: one that comes twice is counted once."""
+    late_device_s: float = 0.0
+    """Device-seconds that were told beside the job's progress (job.metered), in all."""
 
 
 class ParkedLine(Record, frozen=True, kw_only=True):

@@ -34,6 +34,14 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Tell the device process that nobody wants these chunks of a batch any more: their `Item.frames`."""
+
+    batch: int
+    frames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadModel:
     """Have the device process load a model before there is work for it."""
 
@@ -100,7 +108,7 @@ class Stop:
     reason: str
 
 
-Device = StartDevice | LoadModel | Send | KillDevice
+Device = StartDevice | LoadModel | Send | Withdraw | KillDevice
 Action = Device | Prepare | StoreFrames | Report | DeadLetter | Commit | Release | Stop
 
 

@@ -27,12 +27,36 @@ from schemas.errors import Fatal, InvalidMessage, Transient
 log = logging.getLogger(__name__)
 
 
+class _Withdrawn(Exception):
+    """Nobody wants any chunk of the running batch."""
+
+
+class Unwanted:
+    """Chunks that were withdrawn while their batch waited or ran. Written by the listening thread, read by the one that
+    renders."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, frozenset[str]] = {}
+
+    def add(self, message: protocol.Withdraw) -> None:
+        self._frames[message.batch] = self.of(message.batch) | set(message.frames)
+
+    def of(self, batch: int) -> frozenset[str]:
+        return self._frames.get(batch, frozenset())
+
+    def forget(self, batch: int) -> None:
+        """This batch is over, and all before it: a withdrawal that came too late is of no use."""
+        for number in [number for number in list(self._frames) if number <= batch]:
+            self._frames.pop(number, None)
+
+
 class Device:
     """Renders batches, one at a time."""
 
-    def __init__(self, setup: protocol.Setup, pipe: BinaryIO) -> None:
+    def __init__(self, setup: protocol.Setup, pipe: BinaryIO, unwanted: Unwanted) -> None:
         self._setup = setup
         self._pipe = pipe
+        self._unwanted = unwanted
         self._entries = {entry.name: entry for entry in setup.models}
         self._loaded: OrderedDict[str, renderer.Renderer] = OrderedDict()
 
@@ -41,6 +65,16 @@ class Device:
 
     def render(self, batch: protocol.Render) -> bool:
         """Renders a batch and says what became of it. Returns False when the process must end."""
+        if self._wanted(batch):
+            return self._render(batch)
+        self.say(protocol.Stopped(batch.batch, 0.0))
+        return True
+
+    def _wanted(self, batch: protocol.Render) -> tuple[protocol.Chunk, ...]:
+        gone = self._unwanted.of(batch.batch)
+        return tuple(chunk for chunk in batch.chunks if chunk.frames not in gone)
+
+    def _render(self, batch: protocol.Render) -> bool:
         try:
             model = self._model(batch.chunks[0].spec.model)
         except Transient as exc:
@@ -50,7 +84,7 @@ class Device:
             self.say(protocol.Failed(batch.batch, "fatal", str(exc)))
             return False
         try:
-            self.say(protocol.Done(batch.batch, self._run(model, batch)))
+            self.say(self._run(model, batch))
         except Transient as exc:
             self.say(protocol.Failed(batch.batch, "transient", str(exc)))
         except InvalidMessage as exc:
@@ -87,27 +121,43 @@ class Device:
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
-    def _run(self, model: renderer.Renderer, batch: protocol.Render) -> float:
-        """Returns the seconds that the device was held."""
+    def _run(self, model: renderer.Renderer, batch: protocol.Render) -> protocol.Done | protocol.Stopped:
+        """Renders what is wanted of it, for as long as any of that is."""
         began_s = time.monotonic()
+        chunks = self._wanted(batch)
         scratch = Path(self._setup.scratch)
-        specs = [chunk.spec for chunk in batch.chunks]
-        given = [
-            np.array(read_frames(scratch / c.given, c.spec.given_frames, c.spec.height_px, c.spec.width_px))
-            if c.given
-            else None
-            for c in batch.chunks
-        ]
-        clips = model.render(specs, given, lambda step, steps: self.say(protocol.Step(batch.batch, step, steps)))
+        try:
+            if not chunks:
+                raise _Withdrawn
+            given = [
+                np.array(read_frames(scratch / c.given, c.spec.given_frames, c.spec.height_px, c.spec.width_px))
+                if c.given
+                else None
+                for c in chunks
+            ]
+            clips = model.render([c.spec for c in chunks], given, lambda step, steps: self._step(batch, step, steps))
+        except _Withdrawn:
+            return protocol.Stopped(batch.batch, time.monotonic() - began_s)
         held_s = time.monotonic() - began_s
-        for chunk, frames in zip(batch.chunks, clips, strict=True):
-            write_frames(scratch / chunk.frames, frames)
-        return held_s
+        still_wanted = self._wanted(batch)
+        for chunk, frames in zip(chunks, clips, strict=True):
+            if chunk in still_wanted:
+                write_frames(scratch / chunk.frames, frames)
+        left_out = tuple(chunk.frames for chunk in batch.chunks if chunk not in chunks)
+        return protocol.Done(batch.batch, held_s, left_out)
+
+    def _step(self, batch: protocol.Render, step: int, steps: int) -> None:
+        self.say(protocol.Step(batch.batch, step, steps))
+        if not self._wanted(batch):
+            raise _Withdrawn
 
 
-def _listen(pipe: BinaryIO, inbox: "queue.SimpleQueue[protocol.Told]") -> None:
+def _listen(pipe: BinaryIO, inbox: "queue.SimpleQueue[protocol.Told]", unwanted: Unwanted) -> None:
     while (message := protocol.read_told(pipe)) is not None:
-        inbox.put(message)
+        if isinstance(message, protocol.Withdraw):
+            unwanted.add(message)
+        else:
+            inbox.put(message)
     # The parent is gone; whatever runs on the device is of no use to anyone.
     os._exit(0)
 
@@ -135,14 +185,20 @@ def main(parent_pid: int, cpus: str) -> None:
     if not isinstance(setup, protocol.Setup):
         sys.exit("no set-up from the parent")
     inbox: queue.SimpleQueue[protocol.Told] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(told, inbox), daemon=True).start()
-    device = Device(setup, said)
+    unwanted = Unwanted()
+    threading.Thread(target=_listen, args=(told, inbox, unwanted), daemon=True).start()
+    device = Device(setup, said, unwanted)
     device.say(protocol.Ready())
     going = True
     while going:
-        message = inbox.get()
-        assert not isinstance(message, protocol.Setup)
-        going = device.load(message.model) if isinstance(message, protocol.Load) else device.render(message)
+        match inbox.get():
+            case protocol.Load(model):
+                going = device.load(model)
+            case protocol.Render() as batch:
+                going = device.render(batch)
+                unwanted.forget(batch.batch)
+            case other:
+                sys.exit(f"unexpected message: {type(other).__name__}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ The way of a task:
                    |___________________________________________^
                      its object exists already (reused), or it cannot be rendered (failed)
 
+A task that the scheduler withdraws goes to reporting from wherever it is: at once when it is not on the device; at the
+next denoise step when nobody wants any other chunk of its batch either, else when the batch is done. One whose frames
+are on their way to the store is stored.
+
 Rules that the tests hold it to: offsets are committed per partition, in order, and never past a task that is not
 reported; every task is reported unless its partition went away; a task is tried at most MAX_ATTEMPTS times.
 """
@@ -20,9 +24,10 @@ from gpu_consumers.render.actions import Action
 from gpu_consumers.render.device import Batch, Device
 from gpu_consumers.render.offsets import Offsets
 from gpu_consumers.render.protocol import WARM_MODELS
+from gpu_consumers.render.withdrawals import Withdrawals
 from schemas.registry import ModelEntry
 from schemas.request import LANES
-from schemas.work import ChunkRendered, ChunkTask, ModelLoad, ObjectRef
+from schemas.work import ChunkRendered, ChunkTask, ChunkWithdrawn, ModelLoad, ObjectRef
 
 MAX_ATTEMPTS = 3
 """Times that one task may fail on the device, or take it down, before it is reported as failed."""
@@ -48,6 +53,8 @@ class _Work:
     """Its last batch failed: it is tried by itself, to find the one at fault."""
     not_before_s: float = 0.0
     store_tries: int = 0
+    withdrawn: bool = False
+    """Nobody waits for it any more."""
 
     def back_off(self, now_s: float) -> None:
         self.store_tries += 1
@@ -77,6 +84,7 @@ class Core:
         self._dead: dict[int, tuple[int, int]] = {}
         """Dead letters under way: partition and offset by ticket."""
         self._offsets = Offsets()
+        self._withdrawals = Withdrawals()
         self._device = Device(step_timeout_s)
         self._next_ticket = self._next_batch = 1
 
@@ -146,8 +154,33 @@ class Core:
         if self.stopping or partition not in self.partitions:
             return []
         ticket = self._ticket(partition, offset)
-        self._works[ticket] = _Work(ticket, partition, offset, task)
-        return self._advance(now_s)
+        work = self._works[ticket] = _Work(ticket, partition, offset, task)
+        gone = self._give_up(work, now_s) if self._withdrawals.name(task) else []
+        return [*gone, *self._advance(now_s)]
+
+    def withdrawn(self, said: ChunkWithdrawn, now_s: float) -> list[Action]:
+        """The scheduler says that nobody waits for these tasks any more: those that are here, and that may still
+        come."""
+        self._withdrawals.add(said)
+        named = [w for w in self._works.values() if not w.withdrawn and self._withdrawals.name(w.task)]
+        gone = [action for work in named for action in self._give_up(work, now_s)]
+        return [*gone, *self._advance(now_s)]
+
+    def _give_up(self, work: _Work, now_s: float) -> list[Action]:
+        if work.stage == "reporting":
+            return []
+        work.withdrawn = True
+        if work.stage == "storing":
+            # Its thread is at it, unless the store gave no answer and it is to be tried again.
+            return self._report(work, "withdrawn") if work.not_before_s else []
+        if work.stage != "device":
+            return self._report(work, "withdrawn")
+        batch = self._device.batch_of(work.ticket)
+        told = act.Withdraw(batch.number, (work.frames,))
+        if batch is self._device.batches[0]:
+            return [told]
+        batch.lose(work.ticket)
+        return [told, *self._report(work, "withdrawn")]
 
     def invalid(self, partition: int, offset: int) -> list[Action]:
         """A record was read that is no task: it goes to the dead letters, and its offset waits its turn."""
@@ -191,8 +224,8 @@ class Core:
     def prepared(self, ticket: int, outcome: act.Outcome, now_s: float) -> list[Action]:
         """A `Prepare` came back."""
         work = self._works.get(ticket)
-        if work is None:
-            return [act.Release(ticket)]
+        if work is None or work.stage != "preparing":
+            return [act.Release(ticket)]  # dropped, or withdrawn, in the meantime
         out: list[Action] = []
         match outcome:
             case act.Reuse(ref):
@@ -213,13 +246,16 @@ class Core:
 
     def not_stored(self, ticket: int, now_s: float) -> list[Action]:
         """The store gave no answer: the frames are kept and stored later. An outage is no reason to fail a job."""
-        self._works[ticket].back_off(now_s)
+        work = self._works[ticket]
+        if work.withdrawn:
+            return [*self._report(work, "withdrawn"), *self._advance(now_s)]
+        work.back_off(now_s)
         return []
 
     def _report(
         self,
         work: _Work,
-        status: Literal["rendered", "reused", "failed"],
+        status: Literal["rendered", "reused", "failed", "withdrawn"],
         ref: ObjectRef | None = None,
         error: str = "",
     ) -> list[Action]:
@@ -235,8 +271,9 @@ class Core:
             status=status,
             object=ref,
             frames=task.spec.frames if ref else 0,
-            device_s=work.device_s,
+            device_s=round(work.device_s, 3),
             error=error,
+            dispatched_at_ms=task.dispatched_at_ms,
         )
         return [act.Release(work.ticket), act.Report(work.ticket, event)]
 
@@ -265,17 +302,39 @@ class Core:
         running.stepped(step, steps, now_s)
         return self._advance(now_s)
 
-    def device_done(self, batch: int, device_s: float, now_s: float) -> list[Action]:
-        """The running batch is rendered, its frames are in the files that `Send` named."""
-        if (running := self._device.running(batch)) is None:
-            return []
-        self._device.finish_running(now_s)
-        out: list[Action] = []
-        for work in [self._works[t] for t in running.tickets]:
-            work.stage, work.store_tries, work.not_before_s = "storing", 0, 0.0
-            work.device_s += device_s / len(running.tickets)
-            out.append(act.StoreFrames(work.ticket, work.task, work.frames))
+    def device_done(self, batch: int, device_s: float, now_s: float, left_out: Sequence[str] = ()) -> list[Action]:
+        """The running batch is rendered, its frames are in the files that `Send` named.
+
+        left_out: files of those that were withdrawn before it began
+        """
+        works, out = self._spend(batch, device_s, now_s, left_out)
+        for work in works:
+            if work.withdrawn:
+                out += self._report(work, "withdrawn")
+            else:
+                work.stage, work.store_tries, work.not_before_s = "storing", 0, 0.0
+                out.append(act.StoreFrames(work.ticket, work.task, work.frames))
         return [*out, *self._advance(now_s)]
+
+    def device_stopped(self, batch: int, device_s: float, now_s: float) -> list[Action]:
+        """The running batch was not finished, or not begun, because nobody wants any of it."""
+        works, out = self._spend(batch, device_s, now_s)
+        for work in works:
+            out += self._report(work, "withdrawn")
+        return [*out, *self._advance(now_s)]
+
+    def _spend(
+        self, batch: int, device_s: float, now_s: float, left_out: Sequence[str] = ()
+    ) -> tuple[list[_Work], list[Action]]:
+        """The running batch is over: what it took is shared by its chunks. Returns them."""
+        if (running := self._device.running(batch)) is None:
+            return [], []
+        self._device.finish_running(now_s)
+        works = [self._works[ticket] for ticket in running.tickets]
+        paying = [work for work in works if work.frames not in left_out]
+        for work in paying:
+            work.device_s += device_s / len(paying)
+        return works, [act.Release(ticket) for ticket in running.lost]
 
     def device_refused(self, batch: int, error: str, now_s: float, *, final: bool) -> list[Action]:
         """The running batch failed and the device process goes on. final: trying a chunk again cannot help it."""
@@ -296,7 +355,7 @@ class Core:
     def _down(self, reason: str, now_s: float) -> list[Action]:
         """The running batch pays with an attempt, the waiting one goes back unharmed, a new process starts."""
         lost = self._device.lost()
-        out: list[Action] = [act.KillDevice(reason)]
+        out: list[Action] = [act.KillDevice(reason), *(act.Release(t) for batch in lost for t in batch.lost)]
         for ticket in [t for batch in lost[1:] for t in batch.tickets]:
             out += self._again(self._works[ticket])
         if lost:
@@ -315,7 +374,9 @@ class Core:
         for work in [self._works[t] for t in batch.tickets]:
             work.attempts += 1 if down or not several else 0
             work.alone = True
-            if (final and not several) or work.attempts >= MAX_ATTEMPTS:
+            if work.withdrawn:
+                out += self._report(work, "withdrawn")
+            elif (final and not several) or work.attempts >= MAX_ATTEMPTS:
                 tries = f" (tried {work.attempts} times)" if work.attempts > 1 else ""
                 out += self._report(work, "failed", error=error + tries)
             else:

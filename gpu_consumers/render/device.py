@@ -17,12 +17,20 @@ sooner: until then it can take in company, and an express chunk can go first."""
 class Batch:
     number: int
     tickets: tuple[int, ...]
+    """Of its chunks. A batch that waits loses those that are withdrawn, and may have none left: the process then passes
+    it over, and says so."""
     model: str
     beat_s: float
     step: int = 0
     steps: int = 0
     step_s: float = 0.0
     """What the last step took."""
+    lost: tuple[int, ...] = ()
+    """Tickets that it lost: the process may have begun it before it heard, and write their frames."""
+
+    def lose(self, ticket: int) -> None:
+        self.tickets = tuple(other for other in self.tickets if other != ticket)
+        self.lost = (*self.lost, ticket)
 
     def stepped(self, step: int, steps: int, now_s: float) -> None:
         """It has done a step."""
@@ -62,7 +70,11 @@ class Device:
         return generation == self.generation and self.state != "down"
 
     def has_room(self) -> bool:
-        return self.state == "up" and len(self.batches) < INBOX_BATCHES
+        return self.state == "up" and sum(bool(batch.tickets) for batch in self.batches) < INBOX_BATCHES
+
+    def batch_of(self, ticket: int) -> Batch:
+        """The batch that has this ticket."""
+        return next(batch for batch in self.batches if ticket in batch.tickets)
 
     def running(self, number: int) -> Batch | None:
         """The running batch if it has this number; an answer of a process that was killed has another."""

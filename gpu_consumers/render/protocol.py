@@ -48,6 +48,15 @@ class Load(Message, frozen=True):
     model: str
 
 
+class Withdraw(Message, frozen=True):
+    """Parent to child: nobody wants these chunks of a batch any more. A batch of which nothing is left stops at its
+    next denoise step, or does not begin."""
+
+    batch: int
+    frames: tuple[str, ...]
+    """Their `Chunk.frames`."""
+
+
 class Ready(Message, frozen=True):
     """Child to parent: up."""
 
@@ -72,6 +81,15 @@ class Done(Message, frozen=True):
 
     batch: int
     device_s: float
+    left_out: tuple[str, ...] = ()
+    """`Chunk.frames` of those that were withdrawn before the batch began: they took no time."""
+
+
+class Stopped(Message, frozen=True):
+    """Child to parent: all chunks of the batch were withdrawn, and it was not finished."""
+
+    batch: int
+    device_s: float
 
 
 class Failed(Message, frozen=True):
@@ -86,8 +104,8 @@ class Failed(Message, frozen=True):
     error: str
 
 
-Said = Ready | Warm | Step | Done | Failed
-Told = Setup | Load | Render
+Said = Ready | Warm | Step | Done | Stopped | Failed
+Told = Setup | Load | Render | Withdraw
 _told = msgspec.msgpack.Decoder(Told)
 _said = msgspec.msgpack.Decoder(Said)
 

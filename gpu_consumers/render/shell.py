@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from gpu_consumers.render import actions as act
 from gpu_consumers.render import process, protocol
@@ -25,7 +25,7 @@ from gpu_consumers.render.objects import ChunkObjects
 from gpu_consumers.render.process import DeviceProcess
 from gpu_consumers.render.scratch import Scratch, bytes_needed
 from ops import registry
-from ops.bus import clients, dead_letter
+from ops.bus import clients, dead_letter, table
 from ops.bus.owed import Owed
 from ops.bus.process import stop_event
 from ops.bus.pulse import PULSE, beat
@@ -37,8 +37,8 @@ from schemas.codec import decode, encode
 from schemas.errors import Fatal, InvalidMessage, Transient
 from schemas.records import Incoming
 from schemas.registry import ModelEntry
-from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE, DeadLetters
-from schemas.work import ChunkTask, ObjectRef, WorkerState
+from schemas.topics import CHUNKS, CHUNKS_RENDERED, CHUNKS_WITHDRAWN, WORKERS_STATE, DeadLetters, Topic
+from schemas.work import ChunkTask, ChunkWithdrawn, ObjectRef, WorkerState
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,16 @@ class Worker:
         """Whether reading is paused; None: not the same for all partitions."""
         self.producer = clients.producer(settings)
         self.consumer: Consumer = clients.consumer(settings, self.group, on_commit=self._committed)
+        self.withdrawals = self._follow(CHUNKS_WITHDRAWN)
+
+    def _follow(self, topic: Topic) -> Consumer:
+        """Every worker reads all of this topic, from the beginning: it is short, and a worker that takes over the tasks
+        of another one must know what of them was withdrawn. No group has a part in it, and no offset is kept."""
+        follower = clients.consumer(self.settings, self.group)
+        name = topic.name(self.settings.prefix)
+        count = table.partition_count(follower, name)
+        follower.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in range(count)])
+        return follower
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -127,6 +137,20 @@ class Worker:
             else:
                 log.warning("consumer: %s", error)
 
+    def _hear(self) -> None:
+        """What the scheduler has withdrawn."""
+        for message in self.withdrawals.consume(100, 0):
+            if (error := message.error()) is not None:
+                log.warning("withdrawals: %s", error)
+                continue
+            try:
+                said = decode(ChunkWithdrawn, incoming(message).value)
+            except InvalidMessage as exc:
+                log.warning("withdrawal passed over: %s", exc)  # the chunk is rendered, for nobody
+                continue
+            if said.pool == self.settings.pool:
+                self._perform(self.core.withdrawn(said, time.monotonic()))
+
     def _take(self, record: Incoming) -> None:
         try:
             task = decode(ChunkTask, record.value)
@@ -142,6 +166,7 @@ class Worker:
 
     def _round(self) -> None:
         self.producer.poll(0)
+        self._hear()
         while not self.events.empty():
             self._perform(self.events.get()(time.monotonic()))
         self._perform(self.core.tick(time.monotonic()))
@@ -172,6 +197,7 @@ class Worker:
         self._commit(wait=True)
         self._announce(leaving=True)
         self.producer.flush(10)
+        self.withdrawals.close()
         self.consumer.close()
 
     # ---- effects ---------------------------------------------------------------------------------------------------
@@ -188,12 +214,17 @@ class Worker:
                     chunks = (protocol.Chunk(i.spec, i.given, i.frames) for i in items)
                     self.device.send(protocol.Render(batch, tuple(chunks)))
                     reached("render", "sent-to-device")
+                case act.Withdraw(batch, frames):
+                    assert self.device is not None
+                    self.device.send(protocol.Withdraw(batch, frames))
                 case act.LoadModel(model):
                     assert self.device is not None
                     self.device.send(protocol.Load(model))
                 case act.Report(ticket, event):
                     if event.error:
                         log.warning("chunk %d of %s failed: %s", event.index, event.job, event.error)
+                    elif event.status == "withdrawn":
+                        log.info("chunk %d of %s: nobody wants it any more", event.index, event.job)
                     topic = CHUNKS_RENDERED.name(self.settings.prefix)
                     self._produce(topic, event.job.encode(), encode(event), ticket)
                     reached("render", "produced")
@@ -326,9 +357,11 @@ class Worker:
             case protocol.Step(batch, step, steps):
                 reached("render", "step")
                 return core.device_step(batch, step, steps, now_s)
-            case protocol.Done(batch, device_s):
+            case protocol.Done(batch, device_s, left_out):
                 reached("render", "rendered")
-                return core.device_done(batch, device_s, now_s)
+                return core.device_done(batch, device_s, now_s, left_out)
+            case protocol.Stopped(batch, device_s):
+                return core.device_stopped(batch, device_s, now_s)
             case protocol.Failed(_, "fatal", error):
                 raise Fatal(error)
             case protocol.Failed(_, "device", error):

@@ -21,6 +21,7 @@ KEYS = {
     "job": "tenant/job_id.",
     "worker_id": "worker_id of the record.",
     "kind": "pool/model/revision/size/steps/frames.",
+    "chunk_id": "chunk_id of the record.",
     "job#progress, job#plan or line#parked": "tenant/job_id, then #progress or #plan; or a line, then #parked.",
 }
 

@@ -18,8 +18,9 @@ from schemas.work import FrameVerdict, SchedulerRow, Steering
 from stream_processors.dispatch.awaited import Awaited, steered
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.costs import Learning
-from stream_processors.dispatch.ended import Ended, event, row_key
+from stream_processors.dispatch.ended import Ended, event, metered, row_key, same_account
 from stream_processors.dispatch.job import Job, new_job
+from stream_processors.dispatch.withdrawing import take_over, wanting, withdrawal
 
 
 def _phase(code: str) -> Literal["done", "cancelled"]:
@@ -64,6 +65,9 @@ class Book:
         """Held jobs that take nothing of a window."""
         self._in_line: dict[str, dict[str, None]] = {}
         """Chunk id -> jobs that wait for another job to have it rendered."""
+        self._named: dict[str, str] = {}
+        """Chunk id -> job in its task, where the job that has it dispatched took it over from that one. Not kept over a
+        restart, which costs a withdrawal."""
 
     def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow]) -> None:
         """Take over the state that a predecessor wrote."""
@@ -100,7 +104,8 @@ class Book:
         waited, claimed = self.awaited.claim(plan.job)
         job = self.jobs[plan.job] = new_job(plan, now_ms, merged(steering, waited))
         job.rivals = list(rivals)
-        self.ended.rows.pop(plan.job, None)
+        if (before := self.ended.rows.pop(plan.job, None)) is not None:
+            job.row = same_account(before, job.row)
         kept = [*claimed, Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
         told = [] if job.row.steering == NOTHING else [steered(job, now_ms)]
         return [*kept, queued(job, now_ms, again), *told]
@@ -119,9 +124,14 @@ class Book:
         return self._without_rivals(job)
 
     def withdraw(self, job: Job, now_ms: int) -> list[Outgoing]:
-        """The id is not this request's: it was never here, and the next one has its turn."""
-        self._drop(job)
-        return [Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
+        """The id is not this request's: it was never here, and the next one has its turn. What it has cost is told
+        beside the account of the one that owns the id."""
+        lost_s = job.progress().device_s
+        if not any(chunk.attempt for chunk in job.row.chunks) and not job.row.counted:
+            self._drop(job)
+            return [Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
+        job.row = replace(job.row, late_device_s=round(job.row.late_device_s + lost_s, 3))
+        return [*([metered(job.row, now_ms)] if lost_s else []), *self.close(job, now_ms)]
 
     def _succeed(self, job: Job, now_ms: int) -> list[Outgoing]:
         """What is left of a dropped job: its plan goes, a rival takes its place, and with it what was ordered."""
@@ -139,11 +149,31 @@ class Book:
         self._count(job)
         return gone
 
-    def _drop(self, job: Job) -> None:
+    def _drop(self, job: Job) -> dict[int, str]:
+        """Forget a live job. Returns its chunks that are out, each with the job that its task names."""
+        mine = [i for i, c in enumerate(job.row.chunks) if c.state == "d" and self.in_flight.get(job.ids[i]) == job.key]
+        out = {index: self._named.get(job.ids[index], job.key) for index in mine}
         for index in range(len(job.ids)):
             self.landed(job, index)
         del self.jobs[job.key]
         self._count(job)
+        return out
+
+    def _let_go(self, job: Job, out: dict[int, str], now_ms: int) -> list[Outgoing]:
+        """Chunks that were out for a job that is dropped go on for another one that waits for them, or are withdrawn.
+        A job that will want one later finds it in the store."""
+        told: list[Outgoing] = []
+        for index, named in out.items():
+            chunk_id = job.ids[index]
+            others = wanting(self.jobs.values(), job.plan.request.tenant, chunk_id)
+            if not others:
+                told.append(withdrawal(job, index, named, now_ms))
+            for heir, at in others:
+                if at in heir.waiting() and not heir.stopped:
+                    told += [*take_over(heir, at, job.chunk(index).at_ms, now_ms), self.saved(heir)]
+                    self.in_flight[chunk_id], self._named[chunk_id] = heir.key, named
+                    break
+        return told
 
     def _keep(self, job: Job) -> None:
         """What is known of a job follows its row."""
@@ -195,6 +225,7 @@ class Book:
         """A chunk is out no more: another job that wants it may have it."""
         if self.in_flight.get(job.ids[index]) == job.key:
             del self.in_flight[job.ids[index]]
+            self._named.pop(job.ids[index], None)
             self.changed |= self._in_line.pop(job.ids[index], {})
 
     def end(
@@ -215,7 +246,7 @@ class Book:
 
     def close(self, job: Job, now_ms: int, reason: Reason | None = None, by_order: bool = False) -> list[Outgoing]:
         """Drop a live job whose end has been said. reason: None when somebody else said it. by_order: as for `end`."""
-        self._drop(job)
+        chunks_out = self._drop(job)
         code, message = (reason.code, reason.message) if reason else ("", "")
         mark = "" if by_order else job.row.fingerprint
         row = replace(
@@ -224,7 +255,7 @@ class Book:
         out = [self.ended.remember(row)]
         if by_order:
             out += self._without_rivals(job)
-        return [*out, *self._succeed(job, now_ms)]
+        return [*out, *self._succeed(job, now_ms), *self._let_go(job, chunks_out, now_ms)]
 
     def close_unseen(self, job: str, now_ms: int, reason: Reason) -> list[Outgoing]:
         """End a job that is not here yet: its plan may lie in Kafka, or never come."""

@@ -22,6 +22,7 @@ from stream_processors.dispatch.book import Book, queued
 from stream_processors.dispatch.ended import bare_event, event
 from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job, check_plan, new_job
+from stream_processors.dispatch.metering import spend, spend_late
 from stream_processors.dispatch.orders import Orders
 from stream_processors.dispatch.positions import estimate
 
@@ -34,6 +35,13 @@ ASK_AGAIN_MS = 30_000
 
 WINDOW_JOBS = 200
 """Live jobs of a pool and lane in memory; more where its workers can hold more. The rest waits in Kafka."""
+
+
+def _for_another(inspected: ChunkInspected, job: Job, index: int) -> ChunkInspected:
+    """The result of a chunk as one of another job that waits for the same: it cost that one nothing."""
+    given = inspected.rendered
+    status = "reused" if given.status == "rendered" else given.status
+    return replace(inspected, rendered=replace(given, job=job.key, index=index, status=status, device_s=0.0))
 
 
 class Scheduler:
@@ -110,14 +118,39 @@ class Scheduler:
         return None
 
     def on_inspected(self, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
-        """A chunk came back. Late, repeated and foreign results change nothing."""
+        """A chunk came back. What it cost is counted once, whatever became of its job. Beside that late, repeated and
+        foreign results change nothing, except that a job that has the same chunk out takes them for its own."""
         rendered = inspected.rendered
-        self._handing.workers.finished(rendered.chunk_id)
+        owner = self._book.in_flight.get(rendered.chunk_id, rendered.job)
+        if rendered.status != "withdrawn" or owner == rendered.job:
+            self._handing.workers.finished(rendered.chunk_id)
         job = self.jobs.get(rendered.job)
-        if job is None or not 0 <= rendered.index < len(job.ids) or job.ids[rendered.index] != rendered.chunk_id:
+        if job is not None and job.wants(rendered):
+            fresh = spend(job, rendered)
+            out = self._came_back(job, inspected, now_ms)
+            return out or ([self._book.saved(job)] if fresh else [])
+        out = spend_late(self._book, rendered, now_ms)
+        if owner != rendered.job and rendered.status != "withdrawn":
+            other = self.jobs[owner]
+            index = next(
+                i for i, c in enumerate(other.row.chunks) if c.state == "d" and other.ids[i] == rendered.chunk_id
+            )
+            out += self._came_back(other, _for_another(inspected, other, index), now_ms)
+        return out
+
+    def _came_back(self, job: Job, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
+        """A chunk of a job that renders came back, its cost being counted."""
+        rendered = inspected.rendered
+        chunk = job.chunk(rendered.index)
+        if chunk.state == "r":
             return []
-        if job.row.phase != "active" or job.chunk(rendered.index).state == "r":
-            return []
+        if rendered.status == "withdrawn":
+            # Of a job that lives only when it is about another request of the same id: then nothing is out.
+            if (chunk.state, chunk.attempt, chunk.at_ms) != ("d", rendered.attempt, rendered.dispatched_at_ms):
+                return []
+            self._book.landed(job, rendered.index)
+            job.set_chunk(rendered.index, state="w")
+            return [self._book.saved(job)]
         self._book.landed(job, rendered.index)
         if rendered.status == "rendered":
             self._book.costs.learn(rendered.pool, job.specs[rendered.index], rendered.device_s, now_ms)

@@ -7,6 +7,8 @@ the end that it has, with the id that the event had: a telling that was lost hea
 from collections.abc import Iterable, Iterator
 from typing import Unpack
 
+from msgspec.structs import replace
+
 from schemas.events import EventType, JobEvent, Reason
 from schemas.ids import event_id
 from schemas.plan import Plan
@@ -32,6 +34,11 @@ KINDS: dict[str, EventType] = {
 """The event that says an end of the scheduler's making, by reason code."""
 
 
+def same_account(before: SchedulerRow, row: SchedulerRow) -> SchedulerRow:
+    """A row that comes after another one of the same id: what was counted once stays counted."""
+    return replace(row, counted=before.counted, late_device_s=before.late_device_s)
+
+
 def row_key(job: str) -> str:
     """Key of a job's row in dispatch.state."""
     return f"{job}#progress"
@@ -48,6 +55,12 @@ def bare_event(kind: EventType, job: str, now_ms: int, about: str = "", **facts:
     return Outgoing(JOBS_EVENTS, job, made)
 
 
+def metered(row: SchedulerRow, now_ms: int) -> Outgoing:
+    """The event that tells what was spent beside the job's account. It speaks of whatever lies under the id."""
+    total_s = row.late_device_s
+    return bare_event("job.metered", row.job, now_ms, about=f"{total_s:.3f}", late_device_s=total_s)
+
+
 class Ended:
     """Short rows of jobs that are done or cancelled, oldest first."""
 
@@ -60,7 +73,12 @@ class Ended:
 
     def remember(self, row: SchedulerRow) -> Outgoing:
         """The record that keeps the row of a job that is over now."""
-        self.rows.pop(row.job, None)  # or it would keep the place of what it was before
+        before = self.rows.pop(row.job, None)  # or it would keep the place of what it was before
+        self.rows[row.job] = row if before is None else same_account(before, row)
+        return self.amend(self.rows[row.job])
+
+    def amend(self, row: SchedulerRow) -> Outgoing:
+        """The record that keeps what has changed of a job that is over; it is remembered no longer for that."""
         self.rows[row.job] = row
         return Outgoing(DISPATCH_STATE, row_key(row.job), row)
 

@@ -84,20 +84,23 @@ class Job:
         self.row = replace(self.row, chunks=tuple(chunks))
 
     def set_ready(self, rendered: ChunkRendered, verdict: FrameVerdict) -> None:
-        """A chunk is rendered and allowed."""
+        """A chunk is rendered and allowed, and what it cost is counted."""
         assert rendered.object is not None
-        spent_s = self.chunk(rendered.index).device_s
         self.set_chunk(
             rendered.index,
             state="r",
             sha256=rendered.object.sha256,
             size_bytes=rendered.object.size_bytes,
-            device_s=spent_s + rendered.device_s,
-            reused=rendered.status == "reused" and spent_s == 0,
+            reused=rendered.status == "reused" and self.chunk(rendered.index).device_s == 0,
             frames_checked=verdict.frames_checked,
             score=verdict.score,
         )
         self.row = replace(self.row, moderator=verdict.provider)
+
+    def wants(self, rendered: ChunkRendered) -> bool:
+        """Is this about a chunk of this plan, and does the job still want chunks?"""
+        fits = 0 <= rendered.index < len(self.ids) and self.ids[rendered.index] == rendered.chunk_id
+        return fits and self.row.phase == "active"
 
     def goes_in_circles(self, since_ms: int) -> bool:
         """Has a chunk gone out more than once, with nothing having moved since then?

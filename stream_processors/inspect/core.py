@@ -110,8 +110,9 @@ def combine(verdicts: Sequence[FrameVerdict]) -> FrameVerdict:
 
 
 def object_to_inspect(rendered: ChunkRendered) -> ObjectRef | None:
-    """What must be fetched, or None when the chunk failed and there is nothing to look at. Raises InvalidMessage."""
-    if rendered.status == "failed":
+    """What must be fetched, or None when the chunk was not finished and there is nothing to look at. Raises
+    InvalidMessage."""
+    if rendered.status in ("failed", "withdrawn"):
         return None
     if rendered.object is None:
         raise InvalidMessage(f"object: missing; a {rendered.status} chunk must name its object")

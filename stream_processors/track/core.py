@@ -1,7 +1,7 @@
 """Folding events into a job's state. Pure.
 
 Terminal states absorb: whatever comes after the first terminal event changes nothing, so there is exactly one terminal
-record per job. Only a deletion is still said aloud.
+record per job. Only a deletion is still said aloud, and device time that was reported late is still metered.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from stream_processors.track.telling import (
     asked_again,
     called_off,
     finished,
+    late_usage,
     let_go,
     of_another_request,
     reply,
@@ -45,6 +46,8 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
 
     partition: that of the event, so that a job's state stays beside it
     """
+    if event.type == "job.metered":
+        return _metered(state, event, partition)
     if state is not None and (told := asked_again(state, event) or second_request(state, event)) is not None:
         # The first request goes on, or has ended as it has. Who asks again is told again, with the same id.
         return None, [said(told), *called_off(state, event)]
@@ -62,6 +65,19 @@ def take(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobSt
     if (told := reply(state, after, event)) is not None:
         out.append(said(told))
     return after, [*out, *let_go(state, after, event), *admission(after, event)]
+
+
+def _metered(state: JobState | None, event: JobEvent, partition: int) -> tuple[JobState | None, Sequence[Outgoing]]:
+    """Device time beside the job's own account. The event says it in all, so one that is repeated or out of order
+    meters nothing twice; of a job that ended long ago no less than of one that goes on."""
+    if state is None or event.late_device_s <= state.late_device_s:
+        return None, ()
+    after = replace(state, sequence=state.sequence + 1, late_device_s=event.late_device_s)
+    metered = late_usage(state, after, event.at_ms)
+    return after, [
+        Outgoing(JOBS_STATE, after.job, after, partition=partition),
+        Outgoing(USAGE_METERED, after.job, metered),
+    ]
 
 
 def instead(event: JobEvent, message: str) -> JobEvent | None:

@@ -214,6 +214,20 @@ def _cost(progress: Progress | None) -> Cost | None:
     return Cost(device_s=progress.device_s, chunks_rendered=progress.rendered, chunks_reused=progress.reused)
 
 
+def late_usage(before: JobState, after: JobState, at_ms: int) -> UsageMetered:
+    """What was spent on the job beside its own account since this was last metered."""
+    return UsageMetered(
+        id=event_id("usage", after.job, f"{after.late_device_s:.3f}"),
+        job=after.job,
+        tenant=after.job.partition("/")[0],
+        model=after.model,
+        device_s=round(after.late_device_s - before.late_device_s, 3),
+        chunks_rendered=0,
+        chunks_reused=0,
+        at_ms=at_ms,
+    )
+
+
 def usage(state: JobState) -> UsageMetered:
     """What the job used, finished or not."""
     progress = state.progress or Progress(chunks=0)

@@ -77,6 +77,7 @@ def _events(plan: Plan, accepted: JobEvent) -> dict[str, JobEvent]:
         "cancelled": said(
             "dispatch", "job.cancelled", 950, reason=_why("cancelled", "the order was withdrawn"),
         ),
+        "metered": said("dispatch", "job.metered", 1_100, about="0.050", late_device_s=0.05, fingerprint=""),
         "expired": said(
             "dispatch", "job.expired", 3_600_000,
             reason=_why("deadline_passed", "the deadline passed before the video was rendered"),
@@ -116,6 +117,9 @@ def told(plan: Plan) -> Goldens:
     for name in ("failed", "cancelled", "expired"):
         step = list(_story(*(events[each] for each in ("accepted", "planned", "queued", "started", name))))[-1]
         made |= _ending(name, step)
+    cancelled = [events[name] for name in ("accepted", "planned", "queued", "started", "cancelled", "metered")]
+    after, (late,) = list(_story(*cancelled))[-1]
+    made |= {"jobs.state/cancelled-and-metered": after, "usage.metered/late": late}
     made |= _second_request(events["accepted"])
     made |= {f"replies.default/{name}": record for name, record in _replies(made)}
     return made

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from schemas import codec
 from schemas.chunks import chunk_specs
-from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint
+from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint, mark_of
 from schemas.plan import Plan
 from schemas.records import Incoming
 from schemas.request import JobOrder
@@ -16,6 +16,7 @@ from schemas.work import (
     ChunkProgress,
     ChunkRendered,
     ChunkTask,
+    ChunkWithdrawn,
     Command,
     LearntCost,
     MuxTask,
@@ -54,6 +55,7 @@ def _rendered(plan: Plan, index: int, pool: str = "cpu") -> ChunkRendered:
     return ChunkRendered(
         job=plan.job, index=index, attempt=1, chunk_id=task.chunk_id, pool=pool, worker_id="node-3-4711",
         status="rendered", object=object_of(plan, index), frames=task.spec.frames, device_s=0.2,
+        dispatched_at_ms=task.dispatched_at_ms,
     )  # fmt: skip
 
 
@@ -67,7 +69,12 @@ def work(plan: Plan) -> Goldens:
     reused = replace(good, status="reused", device_s=0.0)
     error = "the device ran out of memory"
     failed = replace(good, status="failed", object=None, frames=0, device_s=0.1, error=error)
-    for name, record in (("rendered", good), ("reused", reused), ("failed", failed)):
+    withdrawn = replace(good, status="withdrawn", object=None, frames=0, device_s=0.05)
+    made["chunks.withdrawn/cancelled"] = ChunkWithdrawn(
+        chunk_id=good.chunk_id, job=plan.job, pool="cpu", dispatched_at_ms=good.dispatched_at_ms, at_ms=T0 + 950
+    )
+    made["chunks.inspected/withdrawn"] = ChunkInspected(rendered=withdrawn)
+    for name, record in (("rendered", good), ("reused", reused), ("failed", failed), ("withdrawn", withdrawn)):
         made |= {f"{topic.entity}/{name}": record for topic in (CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values())}
     made["chunks.inspected/allowed"] = ChunkInspected(rendered=good, verdict=ALLOW)
     made["chunks.inspected/blocked"] = ChunkInspected(rendered=good, verdict=BLOCK)
@@ -144,6 +151,11 @@ def scheduler(plan: Plan) -> Goldens:
         ),
         "dispatch.state/done": SchedulerRow(
             job=plan.job, phase="done", fingerprint=mark, at_ms=T0 + 4_200, admitted=True
+        ),
+        "dispatch.state/cancelled-with-a-chunk-on-a-device": SchedulerRow(
+            job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 950, admitted=True, reason_code="cancelled",
+            reason="the order was withdrawn", counted=(mark_of("report", "1"), mark_of("report", "2")),
+            late_device_s=0.05,
         ),
         "dispatch.state/cancelled-before-its-plan-came": SchedulerRow(
             job=plan.job, phase="cancelled", fingerprint="", at_ms=T0 + 900, reason_code="cancelled",

@@ -88,7 +88,10 @@ def result(
         object=ObjectRef(key=chunk_object_key(task.spec.tenant, task.chunk_id), sha256=sha256, size_bytes=10),
         frames=task.spec.frames,
         device_s=0.5 if status == "rendered" else 0.0,
+        dispatched_at_ms=task.dispatched_at_ms,
     )
+    if status == "withdrawn":
+        return ChunkInspected(rendered=replace(rendered, object=None, frames=0, device_s=0.25))
     if status == "failed":
         return ChunkInspected(rendered=replace(rendered, object=None, error="out of memory"))
     judged = FrameVerdict(

@@ -146,7 +146,7 @@ def test_refused_frames_end_the_job_before_anything_is_released(scheduler):
     scheduler.on_plan(plan(chunks=2, chained=False), 1)
     first, second = tasks(scheduler.tick(10))
     assert events(scheduler.on_inspected(result(first, verdict="block"), 11)) == ["job.rejected"]
-    assert scheduler.on_inspected(result(second), 12) == []
+    assert events(scheduler.on_inspected(result(second), 12)) == ["job.metered"]
 
 
 def test_an_unjudged_chunk_is_refused(scheduler):
@@ -215,7 +215,7 @@ def test_cancel_stops_a_job_between_chunks(scheduler):
     scheduler.on_plan(job, 1)
     (task,) = tasks(scheduler.tick(10))
     assert events(scheduler.on_control(Command(job=job.job, action="cancel"), 11)) == ["job.cancelled"]
-    assert scheduler.on_inspected(result(task), 12) == []
+    assert events(scheduler.on_inspected(result(task), 12)) == ["job.metered"]
     assert tasks(scheduler.tick(13)) == []
 
 
@@ -258,7 +258,8 @@ def test_a_job_that_is_here_expires_when_told_to_and_says_so_whenever_asked(sche
     ]
     assert [reasons(out) for out in told] == [[("job.expired", "deadline_passed")]] * 3
     assert len({o.record.id for out in told for o in out if isinstance(o.record, JobEvent)}) == 1
-    assert scheduler.on_inspected(result(task), 14) == [] == tasks(scheduler.tick(15))
+    assert events(scheduler.on_inspected(result(task), 14)) == ["job.metered"]
+    assert tasks(scheduler.tick(15)) == []
 
 
 @pytest.mark.parametrize("code", ["deadline_passed", "no_progress"])

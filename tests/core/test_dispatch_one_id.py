@@ -7,7 +7,7 @@ import pytest
 from schemas.events import JobEvent
 from schemas.records import Outgoing
 from schemas.topics import DISPATCH_STATE
-from schemas.work import Command
+from schemas.work import ChunkWithdrawn, Command
 from stream_processors.dispatch.core import Scheduler
 from tests.core.plans import plan, result, worker
 from tests.core.scheduled import WEIGHTS, answer, events, mux_tasks, render_all, tasks
@@ -64,10 +64,34 @@ def test_a_request_that_does_not_own_the_id_makes_room_for_the_one_that_does(ask
 def test_what_a_withdrawn_request_leaves_changes_nothing(asking):
     asking.on_plan(SECOND, 1)
     (late,) = tasks(asking.tick(10))
-    assert rows(asking.on_control(answer("withdraw", SECOND), 11)) == {}
+    out = asking.on_control(answer("withdraw", SECOND), 11)
+    assert events(out) == []
+    assert [o.record.chunk_id for o in out if isinstance(o.record, ChunkWithdrawn)] == [late.chunk_id]
+    assert events(asking.on_inspected(result(late), 12)) == ["job.metered"]
     assert asking.on_inspected(result(late), 12) == []
     assert asking.on_control(answer("withdraw", SECOND), 13) == []
-    assert asked(asking.on_plan(FIRST, 14)) == [FIRST.fingerprint]
+    out = asking.on_plan(FIRST, 14)
+    assert asked(out) == [FIRST.fingerprint]
+    assert rows(out)[f"{FIRST.job}#progress"].late_device_s == 0.5
+
+
+def test_a_request_that_is_withdrawn_before_it_cost_anything_leaves_nothing():
+    made = Scheduler(WEIGHTS)
+    made.on_plan(SECOND, 1)
+    assert rows(made.on_control(answer("withdraw", SECOND), 2)) == {}
+    assert not made.finished
+
+
+def test_what_a_withdrawn_request_has_cost_is_told_beside_the_account_of_the_one_that_owns_the_id(asking):
+    asking.on_plan(SECOND, 1)
+    (task,) = tasks(asking.tick(10))
+    asking.on_inspected(result(task), 11)
+    asking.on_plan(FIRST, 12)
+    out = asking.on_control(answer("withdraw", SECOND), 13)
+    (told,) = [o.record for o in out if isinstance(o.record, JobEvent) and o.record.type == "job.metered"]
+    assert (told.late_device_s, told.fingerprint) == (0.5, "")
+    assert asking.on_inspected(result(task), 14) == []
+    assert asking.jobs[FIRST.job].progress().device_s == 0
 
 
 def test_requests_that_wait_for_their_turn_survive_a_restart(asking):

@@ -10,9 +10,10 @@ from gpu_consumers.render import actions as act
 from gpu_consumers.render.announcing import Announcements
 from gpu_consumers.render.core import MAX_ATTEMPTS, MAX_FAILED_STARTS, Core, capacity_of
 from gpu_consumers.render.device import START_TIMEOUT_S
+from gpu_consumers.render.withdrawals import REMEMBERED, Withdrawals
 from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
-from schemas.work import ChunkTask, ObjectRef
+from schemas.work import ChunkTask, ChunkWithdrawn, ObjectRef
 
 STEP_TIMEOUT_S = 10.0
 
@@ -63,6 +64,14 @@ def ref(name: str) -> ObjectRef:
     return ObjectRef(key=f"chunks/{name}", sha256="0" * 64, size_bytes=1)
 
 
+def withdrawal(name: str, job: str = "t/j", dispatched_at_ms: int = 0) -> ChunkWithdrawn:
+    return ChunkWithdrawn(chunk_id=name, job=job, pool="cpu", dispatched_at_ms=dispatched_at_ms, at_ms=1)
+
+
+def reports(actions: list[act.Action]) -> list[tuple[str, str, float]]:
+    return [(r.event.chunk_id, r.event.status, r.event.device_s) for r in of(act.Report, actions)]
+
+
 def core(max_batch: int = 1) -> Core:
     """A core whose device is up and which owns partitions 0 and 1."""
     made = Core({"m": entry(max_batch)}, "cpu", "w", STEP_TIMEOUT_S)
@@ -88,6 +97,13 @@ def ready(made: Core, *names: str, partition: int = 0, first: int = 0) -> list[a
 def nearly(made: Core, running: act.Send) -> list[act.Send]:
     """The running batch is one step from its end. Returns what is sent then."""
     return of(act.Send, made.device_step(running.batch, 3, 4, 1.0))
+
+
+def handed_over(made: Core, running: str, waiting: str) -> tuple[act.Send, act.Send]:
+    """Two batches are in the device process: the first is nearly done, the second waits for it."""
+    (first,) = ready(made, running, waiting)
+    (second,) = of(act.Send, made.device_step(first.batch, 7, 8, 0.1))
+    return first, second
 
 
 def names_of(send: act.Send) -> list[str]:
@@ -337,6 +353,147 @@ def test_an_express_chunk_goes_before_bulk_chunks_that_came_earlier() -> None:
     assert [names_of(send) for send in nearly(made, following)] == [["next"]]
 
 
+def test_a_withdrawn_task_that_waits_is_reported_at_once_and_its_offset_committed() -> None:
+    made = core()
+    running, _second = handed_over(made, "running", "second")
+    made.task(0, 2, task("third"), 0.0)
+    made.task(0, 3, task("third"), 0.0)  # waits for itself
+    out = made.withdrawn(withdrawal("third"), 1.0)
+    assert reports(out) == [("third", "withdrawn", 0.0)] * 2
+    (release,) = made.prepared(3, act.Usable(""), 1.0)
+    assert release == act.Release(3)
+    assert of(act.Commit, [a for r in of(act.Report, out) for a in made.acknowledged(r.ticket, 1.0)]) == []
+    (store,) = of(act.StoreFrames, made.device_done(running.batch, 1.0, 1.0))
+    made.stored(store.ticket, ref("running"), 1.0)
+    assert of(act.Commit, made.acknowledged(store.ticket, 1.0)) == [act.Commit(0, 1)]
+    assert made.pending() == ("second",)
+
+
+def test_a_withdrawn_task_that_is_ready_leaves_its_place_to_the_next() -> None:
+    made = core()
+    running, _second = handed_over(made, "running", "second")
+    (prepare,) = of(act.Prepare, made.task(0, 2, task("third"), 0.0))
+    assert made.prepared(prepare.ticket, act.Usable(""), 0.0) == []
+    assert reports(made.withdrawn(withdrawal("third"), 1.0)) == [("third", "withdrawn", 0.0)]
+    assert of(act.Send, made.device_done(running.batch, 1.0, 1.0)) == []
+
+
+def test_a_withdrawn_task_in_the_inbox_of_the_device_frees_its_place_at_once() -> None:
+    made = core()
+    running, second = handed_over(made, "running", "second")
+    (prepare,) = of(act.Prepare, made.task(0, 2, task("third"), 0.0))
+    made.prepared(prepare.ticket, act.Usable(""), 0.0)
+    out = made.withdrawn(withdrawal("second"), 1.0)
+    assert of(act.Withdraw, out) == [act.Withdraw(second.batch, (second.items[0].frames,))]
+    assert reports(out) == [("second", "withdrawn", 0.0)]
+    (third,) = of(act.Send, out)
+    assert names_of(third) == ["third"]
+    made.device_done(running.batch, 1.0, 1.0)
+    assert reports(made.device_stopped(second.batch, 0.0, 1.0)) == []
+    assert names_of(third) == ["third"] == [c for c in made.pending() if c != "running" and c != "second"]
+    assert of(act.StoreFrames, made.device_done(third.batch, 1.0, 2.0)) != []
+
+
+def test_a_withdrawn_task_on_the_device_is_stopped_and_what_it_took_is_reported() -> None:
+    made = core()
+    running, second = handed_over(made, "running", "second")
+    made.device_step(running.batch, 1, 8, 0.5)
+    (told,) = made.withdrawn(withdrawal("running"), 0.6)
+    assert told == act.Withdraw(running.batch, (running.items[0].frames,))
+    assert made.withdrawn(withdrawal("running"), 0.7) == []
+    made.device_step(running.batch, 2, 8, 1.0)
+    release, report = made.device_stopped(running.batch, 1.2345, 1.0)
+    assert reports([report]) == [("running", "withdrawn", 1.234)]
+    assert (report.event.object, report.event.frames, report.event.error) == (None, 0, "")
+    assert release == act.Release(report.ticket)
+    assert made.acknowledged(report.ticket, 1.0) == [act.Commit(0, 1)]
+    (store,) = of(act.StoreFrames, made.device_done(second.batch, 1.0, 2.0))
+    assert store.task.chunk_id == "second"
+
+
+def test_a_batch_goes_on_for_those_that_are_wanted() -> None:
+    made = core(max_batch=2)
+    made.device_died(1, "gone", 0.0)
+    ready(made, "a", "b")
+    _, both = made.device_ready(2, 0.0)
+    (told,) = made.withdrawn(withdrawal("a"), 0.5)
+    assert told.frames == (both.items[0].frames,)
+    out = made.device_done(both.batch, 3.0, 3.0)
+    assert reports(out) == [("a", "withdrawn", 1.5)]
+    (store,) = of(act.StoreFrames, out)
+    assert reports(made.stored(store.ticket, ref("b"), 3.0)) == [("b", "rendered", 1.5)]
+
+
+def test_what_was_left_out_of_a_batch_pays_nothing_for_it() -> None:
+    made = core(max_batch=2)
+    made.device_died(1, "gone", 0.0)
+    ready(made, "a", "b")
+    _, both = made.device_ready(2, 0.0)
+    made.withdrawn(withdrawal("a"), 0.5)
+    out = made.device_done(both.batch, 3.0, 3.0, left_out=(both.items[0].frames,))
+    assert reports(out) == [("a", "withdrawn", 0.0)]
+    (store,) = of(act.StoreFrames, out)
+    assert reports(made.stored(store.ticket, ref("b"), 3.0)) == [("b", "rendered", 3.0)]
+
+
+@pytest.mark.parametrize("how", ["refused", "died", "hung"])
+def test_a_withdrawn_task_whose_batch_fails_is_not_tried_again(how: str) -> None:
+    made = core()
+    (send,) = ready(made, "a")
+    made.withdrawn(withdrawal("a"), 0.5)
+    if how == "refused":
+        out = made.device_refused(send.batch, "out of memory", 1.0, final=False)
+    else:
+        out = made.device_died(1, "signal 9", 1.0) if how == "died" else made.tick(3 * STEP_TIMEOUT_S + 1)
+    assert reports(out) == [("a", "withdrawn", 0.0)]
+
+
+def test_what_is_on_its_way_to_the_store_is_stored_and_given_up_only_when_the_store_is_away() -> None:
+    made = core()
+    first, second = handed_over(made, "a", "b")
+    (store,) = of(act.StoreFrames, made.device_done(first.batch, 1.0, 1.0))
+    assert made.withdrawn(withdrawal("a"), 1.0) == []
+    assert reports(made.stored(store.ticket, ref("a"), 1.0)) == [("a", "rendered", 1.0)]
+    (store,) = of(act.StoreFrames, made.device_done(second.batch, 2.0, 2.0))
+    made.not_stored(store.ticket, 2.0)
+    assert reports(made.withdrawn(withdrawal("b"), 2.1)) == [("b", "withdrawn", 2.0)]
+
+
+def test_a_store_that_does_not_answer_for_a_withdrawn_chunk_is_not_asked_again() -> None:
+    made = core()
+    (send,) = ready(made, "a")
+    (store,) = of(act.StoreFrames, made.device_done(send.batch, 1.0, 1.0))
+    made.withdrawn(withdrawal("a"), 1.0)
+    assert reports(made.not_stored(store.ticket, 2.0)) == [("a", "withdrawn", 1.0)]
+
+
+def test_a_withdrawal_may_come_before_its_task_and_means_no_other() -> None:
+    made = core()
+    made.withdrawn(withdrawal("a", dispatched_at_ms=100), 0.0)
+    made.withdrawn(withdrawal("a", dispatched_at_ms=50), 0.0)
+    for offset, (job, at_ms) in enumerate((("t/j", 100), ("t/other", 100), ("t/j", 101))):
+        out = made.task(0, offset, replace(task("a"), job=job, dispatched_at_ms=at_ms), 0.0)
+        assert bool(reports(out)) is (offset == 0)
+        if offset == 0:
+            made.acknowledged(of(act.Report, out)[0].ticket, 0.0)
+    assert made.held == 2
+
+
+def test_a_device_that_wrote_frames_before_it_heard_leaves_nothing_behind() -> None:
+    made = core()
+    running, second = handed_over(made, "running", "second")
+    out = made.withdrawn(withdrawal("second"), 1.0)
+    made.device_done(running.batch, 1.0, 1.0)
+    assert of(act.Release, made.device_done(second.batch, 1.0, 2.0)) == [act.Release(of(act.Report, out)[0].ticket)]
+
+
+def test_withdrawals_are_forgotten_oldest_first() -> None:
+    known = Withdrawals()
+    for number in range(REMEMBERED + 1):
+        known.add(withdrawal(f"c{number}"))
+    assert [known.name(task(f"c{number}")) for number in (0, 1, REMEMBERED)] == [False, True, True]
+
+
 def test_capacity_is_two_batches_of_the_widest_model() -> None:
     assert capacity_of({"a": entry(1), "b": entry(4, "b")}) == 8
     assert capacity_of({"a": entry(1)}) == 2
@@ -377,6 +534,12 @@ class World(RuleBasedStateMachine):
         self.up = False
         self.generation = 0
         self.failures: dict[int, int] = {}
+        self.seen: list[str] = []
+        self.called_off: set[str] = set()
+        self.unwanted: set[str] = set()
+        """Frames that the device was told to leave out."""
+        self.lost: set[str] = set()
+        """Those of them whose batch waited."""
         self.take(self.core.start(0.0))
 
     def take(self, actions: list[act.Action]) -> None:
@@ -390,9 +553,16 @@ class World(RuleBasedStateMachine):
                     assert self.up
                     assert 1 <= len(action.items) <= self.max_batch
                     assert all(self.failures.get(ticket_of(i), 0) < MAX_ATTEMPTS for i in action.items)
+                    assert all(i.spec.prompt not in self.called_off for i in action.items)
                     self.device.append(action)
-                    assert len(self.device) <= 2
+                    assert sum(any(i.frames not in self.lost for i in batch.items) for batch in self.device) <= 2
+                case act.Withdraw(number, frames):
+                    at = [batch.batch for batch in self.device].index(number)
+                    assert set(frames) <= {i.frames for i in self.device[at].items}
+                    self.unwanted |= set(frames)
+                    self.lost |= set(frames) if at else set()
                 case act.Report(ticket, event):
+                    assert event.status != "withdrawn" or event.chunk_id in self.called_off
                     self.acks.append((ticket, event.chunk_id))
                 case act.DeadLetter(ticket):
                     self.acks.append((ticket, None))
@@ -429,6 +599,7 @@ class World(RuleBasedStateMachine):
         offset = self.next_offset[partition]
         self.next_offset[partition] += 1
         name = f"{partition}/{offset // 2}"  # every chunk comes twice
+        self.seen.append(name)
         self.unreported[partition][offset] = name
         before = self.core._next_ticket
         self.places[before] = (partition, offset)
@@ -436,6 +607,13 @@ class World(RuleBasedStateMachine):
             self.take(self.core.task(partition, offset, task(name, given=given), self.now_s))
         else:
             self.take(self.core.invalid(partition, offset))
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([*self.seen, f"0/{self.next_offset[0] // 2}"]))
+        self.called_off.add(name)
+        self.take(self.core.withdrawn(withdrawal(name), self.now_s))
 
     @precondition(lambda self: self.prepares)
     @rule(
@@ -479,10 +657,13 @@ class World(RuleBasedStateMachine):
     @rule(how=st.sampled_from(["done", "done", "transient", "invalid"]))
     def batch_ends(self, how: str) -> None:
         batch = self.device.pop(0)
+        if all(item.frames in self.unwanted for item in batch.items):
+            self.take(self.core.device_stopped(batch.batch, 0.5, self.now_s))
+            return
         if how == "done":
             self.take(self.core.device_done(batch.batch, 1.0, self.now_s))
             return
-        if len(batch.items) == 1:
+        if sum(item.frames not in self.lost for item in batch.items) == 1:
             self._count(batch)
         self.take(self.core.device_refused(batch.batch, "failed", self.now_s, final=how == "invalid"))
 
@@ -494,7 +675,7 @@ class World(RuleBasedStateMachine):
         self.take(self.core.device_died(self.generation, "died", self.now_s))
 
     def _count(self, batch: act.Send) -> None:
-        for ticket in map(ticket_of, batch.items):
+        for ticket in [ticket_of(item) for item in batch.items if item.frames not in self.lost]:
             self.failures[ticket] = self.failures.get(ticket, 0) + 1
 
     @rule(seconds=st.floats(0.1, 5.0))
@@ -510,7 +691,8 @@ class World(RuleBasedStateMachine):
     def the_device_holds_what_is_announced(self) -> None:
         if not hasattr(self, "core"):
             return
-        running = [item.spec.prompt for batch in self.device for item in batch.items]
+        held = [item for batch in self.device for item in batch.items if item.frames not in self.lost]
+        running = list(dict.fromkeys(item.spec.prompt for item in held))
         assert list(self.core.pending()[: len(running)]) == running
 
     def teardown(self) -> None:

@@ -14,11 +14,14 @@ SAID = [
     protocol.Warm(("a", "b"), 1.5),
     protocol.Step(1, 2, 8),
     protocol.Done(1, 0.5),
+    protocol.Done(2, 0.5, ("7.0.rgb",)),
+    protocol.Stopped(3, 0.25),
     protocol.Failed(3, "device", "lost"),
 ]
 TOLD = [
     protocol.Setup("cpu", "float32", "scratch", (entry(),)),
     protocol.Render(1, (protocol.Chunk(task("a").spec, "", "1.0.rgb"), protocol.Chunk(task("b").spec, "2.g", "2.r"))),
+    protocol.Withdraw(1, ("1.0.rgb", "2.r")),
 ]
 
 

@@ -24,15 +24,15 @@ from ops.storage.open import open_store
 from schemas.codec import decode, encode
 from schemas.ids import chunk_id, chunk_object_key
 from schemas.plan import ChunkSpec
-from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE, DeadLetters, Topic
-from schemas.work import ChunkRendered, ChunkTask, WorkerState
+from schemas.topics import CHUNKS, CHUNKS_RENDERED, CHUNKS_WITHDRAWN, WORKERS_STATE, DeadLetters, Topic
+from schemas.work import ChunkRendered, ChunkTask, ChunkWithdrawn, WorkerState
 from tests.conftest import MakeSettings
 from tests.e2e.fake_model import registry
 from tests.e2e.stage_process import device_pids
 
 pytestmark = pytest.mark.kafka
 
-TOPICS = (CHUNKS["cpu"], CHUNKS_RENDERED, WORKERS_STATE)
+TOPICS = (CHUNKS["cpu"], CHUNKS_WITHDRAWN, CHUNKS_RENDERED, WORKERS_STATE)
 PATIENCE_S = 120.0
 
 
@@ -47,6 +47,7 @@ REGISTRY = (
     + model("stuck", 600.0, steps=1, codec="h264")
     + model("steady", 2.0, codec="h264")
     + model("instant", 0.005, steps=1)
+    + model("slow", 40.0, codec="h264")
 )
 START = """
 import logging, sys
@@ -117,6 +118,19 @@ class Stage:
         for one in tasks:
             value = one if isinstance(one, bytes) else encode(one)
             producer.produce(CHUNKS["cpu"].name(self.settings.prefix), key=b"k", value=value, partition=partition)
+        producer.commit_transaction(30)
+
+    def withdraw(self, *tasks: ChunkTask) -> None:
+        """As dispatch does when their jobs end."""
+        producer = clients.transactional_producer(self.settings, "test")
+        producer.begin_transaction()
+        for task in tasks:
+            said = ChunkWithdrawn(
+                chunk_id=task.chunk_id, job=task.job, pool=task.pool, dispatched_at_ms=task.dispatched_at_ms, at_ms=1
+            )
+            producer.produce(
+                CHUNKS_WITHDRAWN.name(self.settings.prefix), key=task.chunk_id.encode(), value=encode(said)
+            )
         producer.commit_transaction(30)
 
     def until(self, done: Callable[[], bool], what: str) -> None:
@@ -283,6 +297,47 @@ def test_kill_9_of_the_device_repeats_the_chunk(stage: Stage, tmp_path: Path) ->
     check_objects(stage, tasks, tmp_path)
     assert worker.poll() is None
     assert device_pids(worker) != [device]
+
+
+def test_a_withdrawn_chunk_stops_at_the_next_step_and_the_device_goes_on(stage: Stage, tmp_path: Path) -> None:
+    """Steps of 10 s: by the next one the withdrawal has long been there, however busy the machine."""
+    worker = stage.start()
+    running, waiting = (task_of(n, spec_of(n, model="slow")) for n in (0, 1))
+    stage.send(running)
+    stage.until(lambda: any(s.step for s in stage.states), "first step")
+    stage.send(waiting)
+    stage.until(lambda: stage.states[-1].pending == (running.chunk_id, waiting.chunk_id), "both at hand")
+    step, device = stage.states[-1].step, device_pids(worker)
+    stage.withdraw(running, waiting)
+    stage.until_reported(2)
+    reports = {r.chunk_id: r for r in stage.reported}
+    assert [r.chunk_id for r in stage.reported] == [waiting.chunk_id, running.chunk_id]
+    assert {r.status for r in stage.reported} == {"withdrawn"}
+    assert reports[waiting.chunk_id].device_s == 0
+    assert 10 < reports[running.chunk_id].device_s < 40
+    assert reports[running.chunk_id].object is None
+    assert max(s.step for s in stage.states) <= step + 1
+
+    after = task_of(2)
+    stage.send(after)
+    stage.until_reported(3)
+    check_objects(stage, [after], tmp_path)
+    assert open_store(stage.settings).head(chunk_object_key("default", running.chunk_id)) is None
+    assert device_pids(worker) == device
+    assert stage.stop(worker) == 0
+    # Each transaction's end takes an offset too.
+    assert stage.committed() == 5
+
+
+def test_what_was_withdrawn_before_the_worker_started_is_not_rendered(stage: Stage) -> None:
+    gone = task_of(0, spec_of(0, model="slow"))
+    stage.send(gone, msgspec.structs.replace(gone, job="default/other", spec=spec_of(1), chunk_id=chunk_id(spec_of(1))))
+    stage.withdraw(gone)
+    stage.start()
+    stage.until_reported(2)
+    assert {r.chunk_id: r.status for r in stage.reported} == {
+        gone.chunk_id: "withdrawn", chunk_id(spec_of(1)): "rendered",
+    }  # fmt: skip
 
 
 def test_a_task_that_hangs_is_given_up_and_its_neighbours_are_rendered(stage: Stage, tmp_path: Path) -> None:

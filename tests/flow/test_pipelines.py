@@ -146,9 +146,10 @@ def test_every_step_is_reported_and_can_stop_the_work(shapes: Renderer) -> None:
         if step == 3:
             raise KeyboardInterrupt("cancelled")
 
+    before = shapes.render([red_circle()], [None], no_steps)[0]
     with pytest.raises(KeyboardInterrupt, match="cancelled"):
-        shapes.render([red_circle()], [None], stop)
-    assert len(shapes.render([red_circle()], [None], no_steps)) == 1
+        shapes.render([red_circle(seed=2)], [None], stop)
+    assert np.array_equal(shapes.render([red_circle()], [None], no_steps)[0], before)
 
 
 def test_prompts_are_never_logged(
@@ -387,6 +388,22 @@ def test_wan_renders_batches_like_single_chunks(tiny_wan: ModelEntry) -> None:
         assert np.abs(clip.astype(int) - alone).max() <= 2
     other = wan.render([wan_spec(tiny_wan, 3)], [None], no_steps)[0]
     assert not np.array_equal(together[0], other)
+
+
+def test_wan_can_be_stopped_at_a_step_and_goes_on_as_before(tiny_wan: ModelEntry) -> None:
+    """Its scheduler keeps the outputs of earlier steps: none of them may reach the next clip."""
+    wan = renderer.load(tiny_wan, "cpu", "float32")
+    before = wan.render([wan_spec(tiny_wan, 1)], [None], no_steps)[0]
+    steps: list[int] = []
+
+    def stop(step: int, _steps: int) -> None:
+        steps.append(step)
+        raise KeyboardInterrupt("cancelled")
+
+    with pytest.raises(KeyboardInterrupt, match="cancelled"):
+        wan.render([wan_spec(tiny_wan, 2)], [None], stop)
+    assert steps == [1]
+    assert np.array_equal(wan.render([wan_spec(tiny_wan, 1)], [None], no_steps)[0], before)
 
 
 @pytest.mark.parametrize(

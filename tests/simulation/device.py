@@ -23,6 +23,7 @@ class Device:
         self._ready = self._hung = False
         self._running: tuple[int, tuple[Item, ...]] | None = None
         self._warm: list[str] = []
+        self._unwanted: set[tuple[int, str]] = set()
         self.gone = ""
         """Why the process has ended."""
         self.mourned = False
@@ -31,6 +32,13 @@ class Device:
     def tell(self, message: tuple[int, tuple[Item, ...]] | str) -> None:
         """A batch, or the name of a model to load."""
         self._inbox.append(message)
+
+    def withdraw(self, batch: int, frames: tuple[str, ...]) -> None:
+        """Nobody wants these any more. Heard at once, as by the thread that listens."""
+        self._unwanted |= {(batch, each) for each in frames}
+
+    def _wanted(self, batch: int, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        return tuple(item for item in items if (batch, item.frames) not in self._unwanted)
 
     def say(self) -> protocol.Said | None:
         """What it says next; None when there is nothing, or nothing any more."""
@@ -57,6 +65,8 @@ class Device:
         return protocol.Ready()
 
     def _begin(self, batch: int, items: tuple[Item, ...]) -> protocol.Said | None:
+        if not self._wanted(batch, items):
+            return protocol.Stopped(batch, 0.0)
         fault = self._faults.popleft() if self._faults else None
         if any(item.spec.prompt == POISON for item in items):
             fault = "die"
@@ -80,7 +90,10 @@ class Device:
         self.gone = "was killed by signal 11"
 
     def _finish(self, batch: int, items: tuple[Item, ...]) -> protocol.Said:
-        for item in items:
+        if not (wanted := self._wanted(batch, items)):
+            self._running = None
+            return protocol.Stopped(batch, 0.2)
+        for item in wanted:
             given = self._scratch[item.given] if item.given else ()
             assert isinstance(given, tuple)
             self._scratch[item.frames] = render(item.spec, chunk_id(item.spec), given, self._taint)  # type: ignore[arg-type]

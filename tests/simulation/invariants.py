@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.chunks import chunk_ids, chunk_specs
 from schemas.events import JobFinished, JobState
-from schemas.ids import chunk_object_key, video_object_key
+from schemas.ids import chunk_object_key, event_id, video_object_key
 from schemas.lifecycle import TERMINAL
 from schemas.plan import Plan
 from schemas.request import LANES
@@ -28,6 +28,8 @@ class Checker:
         self._read: dict[Place, int] = {}
         self.finished: dict[str, JobFinished] = {}
         self._metered: Counter[str] = Counter()
+        self._usage_ids: set[str] = set()
+        self._paid_s: Counter[str] = Counter()
         self._folded: dict[str, int] = {}
         self._puts = 0
 
@@ -53,8 +55,10 @@ class Checker:
             )
             self.finished[finished.job] = finished
         for _, usage in self._new(USAGE_METERED.entity):
-            self._metered[usage.job] += 1
-            require(self._metered[usage.job] == 1, f"{usage.job}: metered {self._metered[usage.job]} times")
+            require(usage.id not in self._usage_ids, f"{usage.job}: metered twice as {usage.id}")
+            self._usage_ids.add(usage.id)
+            self._paid_s[usage.job] += usage.device_s
+            self._metered[usage.job] += usage.id == event_id("usage", usage.job)
 
     def _each_state_follows_the_last(self) -> None:
         """One owner folds a job after another, each from the last row: none starts from an older one."""
@@ -132,8 +136,26 @@ class Checker:
             else:
                 self._no_video(job, finished)
             self._replies(job, finished)
+        self._accounts()
         self._chunks()
         self._webhooks()
+
+    def _accounts(self) -> None:
+        """What is metered of a job is what workers reported for it, each report counted once."""
+        reports = {
+            (r.job, r.worker_id, r.chunk_id, r.index, r.attempt, r.dispatched_at_ms, r.device_s)
+            for r in (entry.value.rendered for entry in self._world.log.read(CHUNKS_INSPECTED.entity))
+        }
+        spent_s: Counter[str] = Counter()
+        for job, *_, device_s in reports:
+            spent_s[job] += device_s
+        for job in self._world.jobs:
+            # What a second request under the id had cost when it ended by itself is in nobody's account.
+            if self._world.bodies[job] == 1:
+                paid_s = self._paid_s[job]
+                require(
+                    abs(paid_s - spent_s[job]) < 1e-6, f"{job}: {paid_s} s are metered, {spent_s[job]} s were spent"
+                )
 
     def _plan(self, job: str, mark: str) -> Plan:
         for lane in LANES:

@@ -13,7 +13,7 @@ from gpu_consumers.render.announcing import Announcements
 from gpu_consumers.render.core import Core
 from schemas.errors import Fatal, Transient
 from schemas.records import Incoming, Outgoing
-from schemas.topics import CHUNKS, CHUNKS_RENDERED, WORKERS_STATE
+from schemas.topics import CHUNKS, CHUNKS_RENDERED, CHUNKS_WITHDRAWN, WORKERS_STATE
 from schemas.work import ChunkTask, WorkerState
 from tests.simulation.chunk_objects import ChunkObjects
 from tests.simulation.device import Device, Scratch
@@ -45,6 +45,7 @@ class Worker:
         self.commits: dict[int, int] = {}
         self.records: dict[int, Incoming] = {}
         self.announcements = Announcements()
+        self.heard = 0
         self.moved = False
         self.consumer = process.consumer(GROUP, [CHUNKS[POOL].entity], on_assign=self._assigned, on_revoke=self._gone)
 
@@ -100,7 +101,19 @@ class Worker:
             self.moved, reason, self.device.mourned = True, self.device.gone, True
             self.events.append(lambda now_s: self.core.device_died(generation, reason, now_s))
 
+    def _hear(self) -> None:
+        """What the scheduler has withdrawn, from the beginning of its topic."""
+        (place,) = self.world.log.places(CHUNKS_WITHDRAWN.entity)
+        while True:
+            offset, entry = self.world.log.next(place, self.heard, committed_only=True)
+            self.heard = offset if entry is None else offset + 1
+            if entry is None:
+                return
+            self.moved = True
+            self._perform(self.core.withdrawn(entry.value, self.world.clock.mono_s))
+
     def _round(self) -> None:
+        self._hear()
         while self.events:
             self.moved = True
             self._perform(self.events.popleft()(self.world.clock.mono_s))
@@ -140,6 +153,9 @@ class Worker:
                 case act.Send(batch, items):
                     assert self.device is not None
                     self.device.tell((batch, items))
+                case act.Withdraw(batch, frames):
+                    assert self.device is not None
+                    self.device.withdraw(batch, frames)
                 case act.LoadModel(model):
                     assert self.device is not None
                     self.device.tell(model)
@@ -195,8 +211,10 @@ class Worker:
                 return core.device_models(generation, models, load_s, now_s)
             case protocol.Step(batch, step, steps):
                 return core.device_step(batch, step, steps, now_s)
-            case protocol.Done(batch, device_s):
-                return core.device_done(batch, device_s, now_s)
+            case protocol.Done(batch, device_s, left_out):
+                return core.device_done(batch, device_s, now_s, left_out)
+            case protocol.Stopped(batch, device_s):
+                return core.device_stopped(batch, device_s, now_s)
             case protocol.Failed(_, "device", error):
                 return core.device_died(generation, error, now_s)
             case protocol.Failed(batch, kind, error):

@@ -1,7 +1,7 @@
 """All that exists in one program: broker, store, clock, processes, callers. Rules act on it, invariants look at it."""
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,15 @@ from schemas.limits import Limits
 from schemas.records import Incoming, Outgoing
 from schemas.registry import ModelEntry
 from schemas.request import JobOrder, JobRequest, Lane
-from schemas.topics import CHUNKS, DISPATCH_LEADER, DISPATCH_STATE, JOBS_REQUESTED, LIVE_TOPICS, ORDERS_REQUESTED
+from schemas.topics import (
+    CHUNKS,
+    CHUNKS_WITHDRAWN,
+    DISPATCH_LEADER,
+    DISPATCH_STATE,
+    JOBS_REQUESTED,
+    LIVE_TOPICS,
+    ORDERS_REQUESTED,
+)
 from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Rules
@@ -48,7 +56,7 @@ MODEL = ModelEntry(
 )
 SLOTS = 2
 PARTITIONS = 2
-SINGLE = ("workers.state", DISPATCH_STATE.entity, DISPATCH_LEADER.entity)
+SINGLE = ("workers.state", CHUNKS_WITHDRAWN.entity, DISPATCH_STATE.entity, DISPATCH_LEADER.entity)
 
 
 class Violation(AssertionError):
@@ -90,6 +98,8 @@ class World:
         self.requests: dict[str, JobRequest] = {}
         """By fingerprint: everything that was ever asked for."""
         self.jobs: dict[str, None] = {}
+        self.bodies: Counter[str] = Counter()
+        """How many different requests were sent under an id."""
         self.sent: list[tuple[str, str, bytes]] = []
         self.statuses: deque[int] = deque()
         """What the webhook receiver answers next; 200 after that."""
@@ -142,6 +152,7 @@ class World:
 
     def submit(self, shape: int, tenant: str, job: int, lane: Lane) -> None:
         request = requests.request(shape, tenant, job, lane, self.clock.wall_ms("broker"))
+        self.bodies[job_key(tenant, request.job_id)] += fingerprint(request) not in self.requests
         self.requests[fingerprint(request)] = request
         self.jobs[job_key(tenant, request.job_id)] = None
         self.sent.append((JOBS_REQUESTED[lane].entity, request.job_id, msgspec.json.encode(request)))

@@ -23,6 +23,7 @@ CREATE TABLE `jobs_state` (
   `origin` ROW<`ce_id` STRING NOT NULL, `ce_source` STRING NOT NULL, `traceparent` STRING NOT NULL, `tracestate` STRING NOT NULL, `baggage` STRING NOT NULL, `format` STRING NOT NULL, `key_id` STRING NOT NULL> NOT NULL COMMENT 'How the request came in.',
   `seen` ARRAY<STRING NOT NULL> NOT NULL COMMENT 'Ids of the last events folded in, newest last: duplicates change nothing.',
   `steering` ROW<`held` BOOLEAN NOT NULL, `held_at_ms` BIGINT NOT NULL, `held_reason` STRING NOT NULL, `priority` BIGINT NOT NULL, `priority_at_ms` BIGINT NOT NULL, `lane` STRING NOT NULL, `lane_at_ms` BIGINT NOT NULL, `deadline_ms` BIGINT, `deadline_at_ms` BIGINT NOT NULL> COMMENT 'What the orders of the caller have made of the job; None: there were none.',
+  `late_device_s` DOUBLE NOT NULL COMMENT 'Device-seconds metered beside `progress`, in all: what workers reported when the job''s account was closed.',
   `event_time` AS TO_TIMESTAMP_LTZ(`updated_at_ms`, 3),
   WATERMARK FOR `event_time` AS `event_time` - INTERVAL '5' SECOND,
   PRIMARY KEY (`job`) NOT ENFORCED

@@ -16,6 +16,12 @@ SCHEMAS = {
         '},{"name":"device_s","type":"double"},{"name":"chunks_rendered","type":"long"},{"name":"chunks_reuse'
         'd","type":"long"},{"name":"at_ms","type":"long"}]}'
     ),
+    43: (
+        '{"type":"record","name":"UsageMetered","namespace":"reelbus.v1","fields":[{"name":"id","type":"strin'
+        'g"},{"name":"job","type":"string"},{"name":"tenant","type":"string"},{"name":"model","type":"string"'
+        '},{"name":"device_s","type":"double"},{"name":"chunks_rendered","type":"long"},{"name":"chunks_reuse'
+        'd","type":"long"},{"name":"at_ms","type":"long"}]}'
+    ),
 }
 """Schema id -> schema, oldest first. These are the ids of reelbus's own file registry; with another registry they are
 those that `reelbus schemas push` printed."""
