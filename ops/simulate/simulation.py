@@ -7,25 +7,33 @@ chunks are handed to the muxer.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 
 from ops.simulate.hardware import Fleet
-from ops.simulate.partitions import ParkedLog, TaskLog
+from ops.simulate.partitions import ParkedLog
 from ops.simulate.policy import Policy
-from ops.simulate.traces import HandedOut, JobTrace, Traces, WorkerTrace
-from ops.simulate.worker import Worker
+from ops.simulate.pool import Pool
+from ops.simulate.traces import JobTrace, Traces
 from schemas.events import JobEvent
 from schemas.lifecycle import ENDS
 from schemas.plan import Plan
 from schemas.records import Outgoing
 from schemas.topics import PLANS_PARKED
-from schemas.work import ChunkInspected, ChunkRendered, ChunkTask, Command, FrameVerdict, MuxTask, WorkerState
+from schemas.work import (
+    ChunkInspected,
+    ChunkRendered,
+    ChunkTask,
+    ChunkWithdrawn,
+    Command,
+    FrameVerdict,
+    MuxTask,
+    WorkerState,
+)
 
 HEARTBEAT_MS = 5_000
 """How often a worker says that it lives. In production it does so every second; between two changes that only keeps it
 from being taken for dead, which takes 15 s of silence."""
-REBALANCE_MS = 10_000
-"""After a death: how long Kafka takes to give the partition to another worker."""
 STALL_MS = 24 * 3_600_000
 """So long without an arrival or a rendered chunk: what is left will never end."""
 READ_AT_ONCE = 100
@@ -46,15 +54,14 @@ class Simulation:
         self._unfinished = 0
         self._moved_ms = self.traces.began_ms
         self._beating = False
-        self._logs = [TaskLog(number) for number in range(fleet.workers)]
-        self._workers: list[Worker] = []
+        self._pool = Pool(fleet, self, self.traces, self.traces.began_ms)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
     def run(self, until_ms: float = math.inf, after_round: Callable[[int], None] | None = None) -> Traces:
         """Run until every job has ended, or until a moment of the simulated clock. after_round: called with the time
         whenever all that happens at it has happened."""
-        self._begin()
+        self._next_arrival()
         while self._events and self._events[0][0] <= until_ms:
             now_ms = self._events[0][0]
             while self._events and self._events[0][0] == now_ms:
@@ -67,21 +74,6 @@ class Simulation:
             if now_ms - self._moved_ms > STALL_MS:
                 break
         return self.traces
-
-    def _begin(self) -> None:
-        """All workers are up and warm when the first job arrives."""
-        if not self._plans:
-            return
-        now_ms = self.traces.began_ms
-        names = [f"gpu-{number}" for number in range(self._fleet.workers)]
-        self.traces.workers = [WorkerTrace(name) for name in names]
-        warm = tuple(self._fleet.models)
-        for number in range(self._fleet.workers):
-            self._workers.append(self._born(number, now_ms, warm))
-            self._workers[number].assigned(number)
-        for number, (at_s, away_s) in self._fleet.hardware.deaths.items():
-            self.later(now_ms + round(at_s * 1000), lambda at_ms, n=number, s=away_s: self._die(n, s, at_ms))  # type: ignore[misc]
-        self._next_arrival()
 
     def later(self, at_ms: int, do: Callable[[int], None]) -> None:
         """Call `do` with the time at that time. Things of the same moment happen in the order they were asked for."""
@@ -113,8 +105,7 @@ class Simulation:
         if not self._unfinished:
             self._beating = False
             return
-        for worker in self._workers:
-            worker.announce(now_ms)
+        self._pool.announce(now_ms)
         self._inbox.append(lambda at_ms: ())  # so that the scheduler is asked what is due, with nothing heard too
         self.later(now_ms + HEARTBEAT_MS, self._heartbeat)
 
@@ -138,7 +129,7 @@ class Simulation:
         match out.record:
             case ChunkTask() as task:
                 assert out.partition is not None, "the scheduler says which worker"
-                self._hand_out(out.partition, task, now_ms)
+                self._pool.hand_out(out.partition, task, now_ms)
             case MuxTask() as task:
                 self._end(task.plan.job, "completed", now_ms)
                 self._order(Command(job=task.plan.job, action="release", mux_attempt=task.attempt), now_ms)
@@ -146,6 +137,8 @@ class Simulation:
                 self._order(Command(job=event.job, action="admit", fingerprint=event.fingerprint), now_ms)
             case JobEvent() as event if event.type in ENDS:
                 self._end(event.job, ENDS[event.type], now_ms)
+            case ChunkWithdrawn() as said:
+                self.later(now_ms + self._fleet.hop_ms, partial(self._pool.withdraw, said))
             case Plan() as plan if out.topic is PLANS_PARKED:
                 assert self._parked is not None, "a policy that parks has somewhere to park"
                 self._parked.append(out.partition or 0, plan)
@@ -169,59 +162,6 @@ class Simulation:
             trace.end, trace.ended_ms = end, now_ms
             self._unfinished -= 1
 
-    # ---- the workers -----------------------------------------------------------------------------------------------
-
-    def _hand_out(self, partition: int, task: ChunkTask, now_ms: int) -> None:
-        entry, spec = self._fleet.models[task.spec.model], task.spec
-        cost_s = self._fleet.hardware.chunk_s(entry, spec.width_px, spec.height_px, task.chunk_id)
-        log = self._logs[partition]
-        handed = HandedOut(now_ms, task.job, task.index, task.attempt, spec.tenant, task.lane, log.owner, cost_s)
-        self.traces.handed_out.append(handed)
-        log.tasks.append(task)
-        self.later(now_ms + self._fleet.hop_ms, lambda at_ms: self._read(partition, at_ms))
-
-    def _read(self, partition: int, now_ms: int) -> None:
-        log = self._logs[partition]
-        worker = self._workers[log.owner]
-        if worker.alive:
-            for offset, task in log.unread():
-                worker.take(partition, offset, task, now_ms)
-
-    def _born(self, number: int, now_ms: int, warm: tuple[str, ...] = ()) -> Worker:
-        trace, fleet = self.traces.workers[number], self._fleet
-        worker = Worker(number, fleet.pool, fleet.models, fleet.hardware, self, trace, warm)
-        worker.start(now_ms)
-        return worker
-
-    def _die(self, number: int, away_s: float, now_ms: int) -> None:
-        self._workers[number].die()
-        self.later(now_ms + REBALANCE_MS, self._rebalance)
-        if away_s < math.inf:
-            self.later(now_ms + round(away_s * 1000), lambda at_ms: self._return(number, at_ms))
-
-    def _rebalance(self, now_ms: int) -> None:
-        """Partitions of the dead go to the living; what was not committed is read again."""
-        living = [worker.number for worker in self._workers if worker.alive]
-        for partition, log in enumerate(self._logs):
-            if living and not self._workers[log.owner].alive:
-                log.given_to(living[partition % len(living)])
-                self._workers[log.owner].assigned(partition)
-                self._read(partition, now_ms)
-
-    def _return(self, number: int, now_ms: int) -> None:
-        """A new process in the place of one that died: cold, and its partition comes back to it."""
-        own = self._logs[number]
-        if own.owner != number:
-            self._workers[own.owner].gone(number, now_ms)
-        worker = self._workers[number] = self._born(number, now_ms)
-        own.given_to(number)
-        for partition, log in enumerate(self._logs):
-            if log.owner == number:
-                worker.assigned(partition)
-                log.given_to(number)
-                self._read(partition, now_ms)
-        self._rebalance(now_ms)
-
     # ---- what workers say (World) ----------------------------------------------------------------------------------
 
     def began(self, task: ChunkTask, now_ms: int) -> None:
@@ -233,7 +173,7 @@ class Simulation:
     def reported(self, event: ChunkRendered, now_ms: int) -> None:
         """A chunk is done with; moderation lets its frames pass."""
         self._moved_ms = now_ms
-        inspected = ChunkInspected(rendered=event, verdict=None if event.status == "failed" else ALLOWED)
+        inspected = ChunkInspected(rendered=event, verdict=ALLOWED if event.object is not None else None)
         self._hear(lambda at_ms: self._policy.on_inspected(inspected, at_ms), now_ms)
 
     def announced(self, state: WorkerState, now_ms: int) -> None:
@@ -247,4 +187,4 @@ class Simulation:
 
     def committed(self, partition: int, offset: int) -> None:
         """A worker will not need what lies before this offset again."""
-        self._logs[partition].committed = offset
+        self._pool.committed(partition, offset)

@@ -1,22 +1,21 @@
 """A render worker in virtual time: the real core of `gpu_consumers.render`, a simulated device and store. Pure."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from gpu_consumers.render import actions as act
 from gpu_consumers.render.announcing import Announcements
 from gpu_consumers.render.core import Core
 from gpu_consumers.render.protocol import WARM_MODELS
+from ops.simulate.device import Device
 from ops.simulate.hardware import Hardware
-from ops.simulate.traces import Doing, WorkerTrace
+from ops.simulate.traces import WorkerTrace
 from schemas.errors import Fatal
 from schemas.ids import chunk_object_key
 from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
-from schemas.work import ChunkRendered, ChunkTask, ObjectRef, WorkerState
+from schemas.work import ChunkRendered, ChunkTask, ChunkWithdrawn, ObjectRef, WorkerState
 
 NEVER_HANGS_S = 1e9
 """A simulated device is slow or dead, but never silent in the middle of a step."""
@@ -41,16 +40,6 @@ class World(Protocol):
     def committed(self, partition: int, offset: int) -> None: ...
 
 
-@dataclass(slots=True)
-class _Device:
-    """The device process: one order at a time; models are loaded as needed, the one used longest ago makes room."""
-
-    generation: int
-    orders: deque[act.LoadModel | act.Send]
-    warm: OrderedDict[str, None]
-    busy: bool = False
-
-
 class Worker:
     """One life of a worker's process. number: its place in the pool, and the partition that it owns by itself."""
 
@@ -69,10 +58,12 @@ class Worker:
         self._models, self._hardware, self._world, self._trace = models, hardware, world, trace
         self._core = Core(models, pool, self.name, NEVER_HANGS_S)
         self._announcements = Announcements()
-        self._device: _Device | None = None
+        self._device: Device | None = None
         self._warm = warm
         self._tasks: dict[ChunkSpec, ChunkTask] = {}
         """What is on its way through this worker, by what is to be rendered."""
+        self._specs: dict[int, ChunkSpec] = {}
+        """The same by ticket."""
         self.alive = True
 
     # ---- from the world --------------------------------------------------------------------------------------------
@@ -90,18 +81,24 @@ class Worker:
         """A task was read."""
         self._do(self._core.task(partition, offset, task, now_ms / 1000), now_ms)
 
+    def withdrawn(self, said: ChunkWithdrawn, now_ms: int) -> None:
+        """Nobody wants a chunk any more."""
+        self._do(self._core.withdrawn(said, now_ms / 1000), now_ms)
+
     def die(self) -> None:
         """SIGKILL: nothing that was under way comes to anything."""
-        self.alive = False
+        self.alive = self._running_device.alive = False
 
     def announce(self, now_ms: int) -> None:
         """Say what it is at, if that is due."""
         core = self._core
         partitions, models, pending = tuple(sorted(core.partitions)), core.models, core.pending()
-        if self.alive and self._announcements.due((partitions, models, pending), (0, 0), now_ms / 1000):
+        step, steps = core.progress()
+        if self.alive and self._announcements.due((partitions, models, pending), (step, steps), now_ms / 1000):
             state = WorkerState(
                 worker_id=self.name, pool=self._pool, device="simulated", partitions=partitions, models=models,
-                pending=pending, capacity=core.wanted, rendered=core.rendered, loads=core.loads, at_ms=now_ms,
+                pending=pending, capacity=core.wanted, rendered=core.rendered, loads=core.loads, step=step, steps=steps,
+                at_ms=now_ms,
             )  # fmt: skip
             self._world.announced(state, now_ms)
 
@@ -124,17 +121,13 @@ class Worker:
         core, now_s = self._core, now_ms / 1000
         match action:
             case act.StartDevice(generation):
-                self._device = _Device(generation, deque(), OrderedDict.fromkeys(self._warm[:WARM_MODELS]))
-                warm = tuple(self._device.warm)
-                for count, name in enumerate(warm, 1):
-                    core.device_models(generation, warm[:count], self._loading_s(name), now_s)
-                return core.device_ready(generation, now_s)
+                return self._start_device(generation, now_s)
             case act.LoadModel() | act.Send():
-                assert self._device is not None
-                self._device.orders.append(action)
-                self._go_on(self._device, now_ms)
+                self._running_device.order(action, now_ms)
+            case act.Withdraw():
+                self._running_device.withdraw(action, now_ms)
             case act.Prepare(ticket, task):
-                self._tasks[task.spec] = task
+                self._tasks[task.spec], self._specs[ticket] = task, task.spec
                 there = task.chunk_id in self._world.store
                 return core.prepared(ticket, act.Reuse(_object(task)) if there else act.Usable(""), now_s)
             case act.StoreFrames(ticket, task):
@@ -145,83 +138,48 @@ class Worker:
                 return core.acknowledged(ticket, now_s)
             case act.Commit(partition, offset):
                 self._world.committed(partition, offset)
-            case act.Release():
-                pass
+            case act.Release(ticket):
+                if (spec := self._specs.pop(ticket, None)) is not None:
+                    self._tasks.pop(spec, None)
             case _:
                 raise Fatal(f"a simulated worker does not know what to do about {type(action).__name__}")
         return []
 
-    # ---- the device ------------------------------------------------------------------------------------------------
-
-    def _go_on(self, device: _Device, now_ms: int) -> None:
-        """Begin with the next order, if nothing is at work."""
-        if device.busy or not device.orders:
-            return
-        order = device.orders[0]
-        model = order.model if isinstance(order, act.LoadModel) else order.items[0].spec.model
-        if model not in device.warm:
-            device.busy = True
-            self._spend(device, now_ms, self._loading_s(model), "loading", partial(self._loaded, device, model))
-            return
-        device.warm.move_to_end(model)
-        if isinstance(order, act.LoadModel):
-            device.orders.popleft()
-            self._go_on(device, now_ms)
-            return
-        device.busy = True
-        self._render(device, order, now_ms)
-
-    def _loading_s(self, model: str) -> float:
-        return self._hardware.costs.loading_s(self._models[model])
-
-    def _loaded(self, device: _Device, model: str, now_ms: int) -> None:
-        while len(device.warm) >= WARM_MODELS:
-            device.warm.popitem(last=False)
-        device.warm[model] = None
-        device.busy = False
-        self._do(
-            self._core.device_models(device.generation, tuple(device.warm), self._loading_s(model), now_ms / 1000),
-            now_ms,
+    def _start_device(self, generation: int, now_s: float) -> list[act.Action]:
+        core, warm = self._core, self._warm[:WARM_MODELS]
+        self._device = Device(
+            self.number, generation, self._models, self._hardware, self, self._world.later, self._trace, warm
         )
-        self._go_on(device, now_ms)
+        for count, name in enumerate(warm, 1):
+            load_s = self._hardware.costs.loading_s(self._models[name])
+            core.device_models(generation, warm[:count], load_s, now_s)
+        return core.device_ready(generation, now_s)
 
-    def _render(self, device: _Device, order: act.Send, now_ms: int) -> None:
-        tasks = [self._tasks[item.spec] for item in order.items]
-        for task in tasks:
-            self._world.began(task, now_ms)
-        alone_s = [
-            self._hardware.chunk_s(self._models[t.spec.model], t.spec.width_px, t.spec.height_px, t.chunk_id)
-            for t in tasks
-        ]
-        took_s = self._hardware.batch_s(alone_s, self.number)
-        half_ms = now_ms + round(took_s * 500)
-        self._world.later(half_ms, lambda at_ms: self._half(order.batch, at_ms))
+    @property
+    def _running_device(self) -> Device:
+        assert self._device is not None, "the core starts a device before it uses it"
+        return self._device
 
-        def done(at_ms: int) -> None:
-            device.orders.popleft()
-            device.busy = False
-            self._trace.chunks += len(tasks)
-            for task in tasks:
-                self._tasks.pop(task.spec, None)
-            self._do(self._core.device_done(order.batch, took_s, at_ms / 1000), at_ms)
-            self._go_on(device, at_ms)
+    # ---- what the device says (Parent) -----------------------------------------------------------------------------
 
-        self._spend(device, now_ms, took_s, "rendering", done)
+    def task_of(self, spec: ChunkSpec) -> ChunkTask:
+        """The task that asked for this chunk."""
+        return self._tasks[spec]
 
-    def _half(self, batch: int, now_ms: int) -> None:
-        """Half of the denoise steps are done: the batch that waits is closed then."""
-        if self.alive:
-            self._do(self._core.device_step(batch, 1, 2, now_ms / 1000), now_ms)
+    def began(self, task: ChunkTask, now_ms: int) -> None:
+        self._world.began(task, now_ms)
 
-    def _spend(self, device: _Device, now_ms: int, seconds: float, doing: Doing, then: Callable[[int], None]) -> None:
-        """Keep the device at something, if the process lives so long."""
+    def loaded(self, generation: int, models: tuple[str, ...], load_s: float, now_ms: int) -> None:
+        self._do(self._core.device_models(generation, models, load_s, now_ms / 1000), now_ms)
 
-        def over(at_ms: int) -> None:
-            if self.alive and self._device is device:
-                self._trace.spans.append((now_ms, at_ms, doing))
-                then(at_ms)
+    def stepped(self, batch: int, step: int, steps: int, now_ms: int) -> None:
+        self._do(self._core.device_step(batch, step, steps, now_ms / 1000), now_ms)
 
-        self._world.later(now_ms + max(1, round(seconds * 1000)) if seconds else now_ms, over)
+    def done(self, batch: int, device_s: float, left_out: tuple[str, ...], now_ms: int) -> None:
+        self._do(self._core.device_done(batch, device_s, now_ms / 1000, left_out), now_ms)
+
+    def stopped(self, batch: int, device_s: float, now_ms: int) -> None:
+        self._do(self._core.device_stopped(batch, device_s, now_ms / 1000), now_ms)
 
 
 def _object(task: ChunkTask) -> ObjectRef:

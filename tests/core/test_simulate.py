@@ -173,6 +173,15 @@ def test_a_deadline_ends_a_job_that_is_not_rendered_by_then() -> None:
     assert (trace.end, trace.ends) == ("expired", 1)
 
 
+def test_the_chunk_of_a_job_that_has_ended_is_stopped_at_the_next_step() -> None:
+    late = replace(job(0.0, "standard", chunks=5), deadline_s=24.0)
+    traces = simulated([late, job(5.0, "standard", "other", chunks=3)], 1, Hardware())
+    rendered = [to - begin for begin, to, _ in traces.workers[0].spans]
+    assert [trace.end for trace in traces.jobs.values()] == ["expired", "completed"]
+    assert sum(span == CHUNK_S * 1000 for span in rendered) == len(rendered) - 1
+    assert min(rendered) % (CHUNK_S * 1000 / MODEL.steps) == 0
+
+
 # ---- devices ---------------------------------------------------------------------------------------------------------
 
 
