@@ -174,12 +174,12 @@ def test_a_deadline_ends_a_job_that_is_not_rendered_by_then() -> None:
 
 
 def test_the_chunk_of_a_job_that_has_ended_is_stopped_at_the_next_step() -> None:
-    late = replace(job(0.0, "standard", chunks=5), deadline_s=24.0)
-    traces = simulated([late, job(5.0, "standard", "other", chunks=3)], 1, Hardware())
-    rendered = [to - begin for begin, to, _ in traces.workers[0].spans]
+    late = replace(job(0.0, "standard", chunks=2), deadline_s=24.0)
+    hardware = Hardware(costs=Costs(by_model={MODEL.name: 40.0}))
+    traces = simulated([late, job(1.0, "standard", "other")], 1, hardware)
     assert [trace.end for trace in traces.jobs.values()] == ["expired", "completed"]
-    assert sum(span == CHUNK_S * 1000 for span in rendered) == len(rendered) - 1
-    assert min(rendered) % (CHUNK_S * 1000 / MODEL.steps) == 0
+    stopped, whole = (to - begin for begin, to, _ in traces.workers[0].spans)
+    assert (stopped, whole) == (35_000, 40_000), "a step is 5 s; the deadline is seen at 30 s"
 
 
 # ---- devices ---------------------------------------------------------------------------------------------------------
