@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from ops.schemas_admin import docs
 from ops.settings import PACKAGE_ROOT
-from ops.stages import READ_OUTSIDE, STAGES, WRITTEN_OUTSIDE
+from ops.stages import READ_OUTSIDE, STAGES, WRITTEN_BY_OPERATORS, WRITTEN_OUTSIDE
 from schemas import shapes
 from schemas.availability import BUILT, NOT_YET
 from schemas.events import (
@@ -137,6 +137,7 @@ def topic_rows() -> str:
     rows = []
     for topic in LIVE_TOPICS:
         writers = [s.name for s in STAGES.values() if _writes(s, topic)] + ["you"] * (topic in WRITTEN_OUTSIDE)
+        writers += ["operators"] * (topic in WRITTEN_BY_OPERATORS)
         readers = [s.name for s in STAGES.values() if topic in s.reads] + ["you"] * (topic in READ_OUTSIDE)
         record = topic.record.__name__ if topic.record else "–"
         rows.append(

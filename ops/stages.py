@@ -62,7 +62,8 @@ _STAGES = (
         "dispatch", "stream_processors.dispatch.shell:main", "confluent-kafka",
         reads=(
             *topics.PLANS_READY.values(), topics.PLANS_PARKED, topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL,
-            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.DISPATCH_LEADER, topics.COSTS_LEARNT,
+            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.SCHEDULER_SWITCHES, topics.DISPATCH_LEADER,
+            topics.COSTS_LEARNT,
         ),
         writes=(
             topics.PLANS_PARKED, topics.COSTS_LEARNT,
@@ -113,6 +114,8 @@ FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, top
 """Topics by which a later stage answers dispatch. Without them data flows one way."""
 WRITTEN_OUTSIDE: tuple[Topic, ...] = topics.WRITTEN_OUTSIDE
 """Topics that callers write."""
+WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES,)
+"""Topics that the operators' command line writes, and no stage."""
 READ_OUTSIDE: tuple[Topic, ...] = (
     topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,
     topics.NOTIFY_LOG, topics.JOBS_EVENTS,

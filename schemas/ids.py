@@ -59,6 +59,11 @@ def job_key(tenant: str, job_id: str) -> str:
     return f"{tenant}/{job_id}"
 
 
+def switch_key(kind: str, name: str) -> str:
+    """Record key of an operator's switch: lane:bulk, tenant:acme, pool:cuda, worker:w1."""
+    return f"{kind}:{name}"
+
+
 def job_uid(key: str) -> str:
     """32 hex characters made by us from a job key: the only form of a job id that enters object keys."""
     return _sha256("job", key)[:32]

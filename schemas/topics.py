@@ -16,6 +16,7 @@ from schemas.work import (
     MuxTask,
     ParkedLine,
     SchedulerRow,
+    Switch,
     WorkerState,
 )
 
@@ -134,6 +135,10 @@ DISPATCH_STATE = Topic(
     partitions=1, retention_ms=None, key="job#progress, job#plan or line#parked",
     also=(Plan, ParkedLine),
 )  # fmt: skip
+SCHEDULER_SWITCHES = Topic(
+    "scheduler.switches", Switch, "What operators have paused or drained: the last record per key.",
+    partitions=1, retention_ms=None, key="kind:name",
+)  # fmt: skip
 DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
     partitions=1, retention_ms=HOUR_MS, key="none",
@@ -150,7 +155,7 @@ LIVE_TOPICS: tuple[Topic, ...] = (
     *CHUNKS.values(), CHUNKS_WITHDRAWN, CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
-    DISPATCH_STATE, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
+    DISPATCH_STATE, SCHEDULER_SWITCHES, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
 )  # fmt: skip
 WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)
 """Topics that callers write."""

@@ -149,6 +149,24 @@ class WorkerState(Record, frozen=True, kw_only=True):
     """What loading took, of every model that it has loaded since it started."""
 
 
+class Switch(Record, frozen=True, kw_only=True):
+    """What an operator has switched off, or on again (topic scheduler.switches, compacted; the key is kind:name, e.g.
+    lane:bulk). The last record of a key holds; a tombstone means on."""
+
+    kind: Literal["lane", "tenant", "pool", "worker"]
+    """A lane, tenant or pool is paused: its jobs get no further chunk. A worker is drained: it gets none."""
+    name: str
+    """Which one."""
+    state: Literal["off", "on"]
+    """off: paused or drained."""
+    reason: str = ""
+    """Why, for other operators."""
+    by: str = ""
+    """Who did it."""
+    at_ms: int = 0
+    """When, by the clock of who did it."""
+
+
 class Command(Record, frozen=True, kw_only=True):
     """An order to the scheduler (topic jobs.control)."""
 

@@ -47,6 +47,7 @@ COMMAND_MODULES = (
     "jobs",
     "steering",
     "quote",
+    "switches",
     "batch",
     "video",
     "deletion",

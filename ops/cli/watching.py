@@ -16,7 +16,7 @@ from ops.view.live_state import LiveState
 from producers.client.reader import Entry, TopicReader
 from schemas.events import JobState
 from schemas.lifecycle import TERMINAL
-from schemas.topics import JOBS_STATE, NOTIFY_LOG, WORKERS_STATE
+from schemas.topics import JOBS_STATE, NOTIFY_LOG, SCHEDULER_SWITCHES, WORKERS_STATE
 
 POLL_S = 0.2
 REDRAW_S, IDLE_REDRAW_S = 0.4, 1.0
@@ -61,7 +61,7 @@ class Follower:
         self.console = console or screen()
         self._above, self._erase = above, erase
         self._told = ""
-        topics = [JOBS_STATE, WORKERS_STATE, NOTIFY_LOG]
+        topics = [JOBS_STATE, WORKERS_STATE, SCHEDULER_SWITCHES, NOTIFY_LOG]
         self._reader = TopicReader(settings, topics, recent_s={WORKERS_STATE.entity: RECENT_S})
 
     def follow(self, until: Callable[[], bool], show: bool = True) -> None:

@@ -62,8 +62,10 @@ def stopped(state: JobState) -> str:
     return state.progress.stopped if state.progress is not None else ""
 
 
-def worker(state: WorkerState) -> str:
-    """'step 3/8 of 1f0c9a2b, 1 waiting' or 'idle'."""
+def worker(state: WorkerState, drained: bool = False) -> str:
+    """'step 3/8 of 1f0c9a2b, 1 waiting' or 'idle'; 'drained' or 'draining: step 3/8 ...' for one that gets no more."""
+    if drained:
+        return f"draining: {worker(state)}" if state.pending else "drained"
     if not state.pending:
         return "idle" if state.models or not state.steps else "loading the model"
     doing = f"step {state.step}/{state.steps} of" if state.steps else "starting"

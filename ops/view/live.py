@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ops.view.describe import STYLE, WAITING, chunks, job_name, note, queue, waited_s, webhook, worker
 from ops.view.live_state import Snapshot
+from ops.view.switches import listed
 from ops.view.table import plain_table
 from ops.view.units import count, seconds, shortened
 from schemas.events import JobState, State
@@ -23,6 +24,8 @@ _ORDER: dict[State, int] = {"assembling": 0, "rendering": 1, "queued": 2, "plann
 def live(snapshot: Snapshot, max_jobs: int) -> Group:
     """Everything at a glance, with at most `max_jobs` job rows: the busy ones first, then those that ended last."""
     parts: list[RenderableType] = [_lanes(snapshot), "", _workers(snapshot), "", _jobs(snapshot, max_jobs)]
+    if snapshot.switches:
+        parts[:0] = [listed(snapshot.switches), ""]
     if snapshot.deliveries:
         parts.extend(["", _webhooks(snapshot)])
     return Group(*parts)
@@ -64,8 +67,10 @@ def _workers(snapshot: Snapshot) -> Table | Text:
     if not snapshot.workers:
         return Text("no render worker is running", style="yellow")
     table = plain_table("worker", "pool", "device", "doing", "rendered", numbers=("rendered",))
+    drained = {switch.name for switch in snapshot.switches if switch.kind == "worker"}
     for state in snapshot.workers:
-        table.add_row(shortened(state.worker_id, 28), state.pool, state.device, worker(state), str(state.rendered))
+        doing = worker(state, state.worker_id in drained)
+        table.add_row(shortened(state.worker_id, 28), state.pool, state.device, doing, str(state.rendered))
     return table
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from schemas.events import JobState, WebhookDelivery
-from schemas.work import WorkerState
+from schemas.work import Switch, WorkerState
 
 WORKER_SILENT_MS = 5_000
 """A worker reports at least every second; one that was silent for so long is taken for gone."""
@@ -24,6 +24,8 @@ class Snapshot:
     now_ms: int
     tenant: str = "default"
     """The tenant that goes without saying in names."""
+    switches: tuple[Switch, ...] = ()
+    """What operators have paused or drained."""
 
 
 class LiveState:
@@ -33,12 +35,15 @@ class LiveState:
         self.jobs: dict[str, JobState] = {}
         self._workers: dict[str, WorkerState] = {}
         self._deliveries: dict[str, WebhookDelivery] = {}
+        self._switches: dict[str, Switch] = {}
 
     def apply(self, key: str, record: msgspec.Struct | None) -> JobState | None:
-        """Take one record of jobs.state, workers.state or notify.log. Returns the job's state when it is new."""
+        """Take one record of jobs.state, workers.state, scheduler.switches or notify.log. Returns the job's state when
+        it is new."""
         match record:
             case None:
                 self.jobs.pop(key, None)
+                self._switches.pop(key, None)
             case JobState():
                 before = self.jobs.get(record.job)
                 if before is None or record.sequence > before.sequence:
@@ -48,6 +53,8 @@ class LiveState:
                 known = self._workers.get(record.worker_id)
                 if known is None or record.at_ms >= known.at_ms:
                     self._workers[record.worker_id] = record
+            case Switch():
+                self._switches[key] = record
             case WebhookDelivery():
                 last = self._deliveries.get(record.id)
                 if last is None or record.attempt >= last.attempt:
@@ -67,4 +74,5 @@ class LiveState:
             deliveries=tuple(d for d in self._deliveries.values() if only is None or d.job in only),
             now_ms=now_ms,
             tenant=tenant,
+            switches=tuple(s for _, s in sorted(self._switches.items()) if s.state == "off"),
         )

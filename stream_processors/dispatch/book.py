@@ -14,12 +14,13 @@ from schemas.records import Outgoing
 from schemas.reports import Facts
 from schemas.steering import NOTHING, merged
 from schemas.topics import DISPATCH_STATE
-from schemas.work import FrameVerdict, SchedulerRow, Steering
+from schemas.work import FrameVerdict, SchedulerRow, Steering, Switch
 from stream_processors.dispatch.awaited import Awaited, steered
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.costs import Learning
 from stream_processors.dispatch.ended import Ended, event, metered, row_key, same_account
 from stream_processors.dispatch.job import Job, new_job
+from stream_processors.dispatch.switches import Switches
 from stream_processors.dispatch.withdrawing import take_over, wanting, withdrawal
 
 
@@ -52,6 +53,7 @@ class Book:
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
         self.costs = Learning()
+        self.switches = Switches()
         self.jobs: dict[str, Job] = {}
         self.ended = Ended()
         self.awaited = Awaited()
@@ -80,7 +82,7 @@ class Book:
         for row in rows:
             if row.phase in ("active", "assembling") and row.fingerprint in by_job.get(row.job, ()):
                 plan = by_job[row.job].pop(row.fingerprint)
-                job = self.jobs[row.job] = Job(plan, row, rivals=list(by_job[row.job].values()))
+                job = self.jobs[row.job] = Job(plan, row, rivals=list(by_job[row.job].values()), switches=self.switches)
                 for index, chunk in enumerate(row.chunks):
                     if chunk.state == "d":
                         self.in_flight[job.ids[index]] = job.key
@@ -90,6 +92,11 @@ class Book:
     def active(self) -> list[Job]:
         """Jobs that still want chunks."""
         return [job for job in self.jobs.values() if job.row.phase == "active"]
+
+    def switch(self, key: str, switch: Switch | None) -> None:
+        """The last record of a switch: all that wait are looked at anew."""
+        if self.switches.put(key, switch):
+            self.changed |= dict.fromkeys(self.jobs)
 
     def open(
         self,
@@ -102,7 +109,7 @@ class Book:
         """A job that was not known. again: track has been asked about it before, when it was parked. steering: what was
         ordered of the one whose place it takes."""
         waited, claimed = self.awaited.claim(plan.job)
-        job = self.jobs[plan.job] = new_job(plan, now_ms, merged(steering, waited))
+        job = self.jobs[plan.job] = new_job(plan, now_ms, merged(steering, waited), self.switches)
         job.rivals = list(rivals)
         if (before := self.ended.rows.pop(plan.job, None)) is not None:
             job.row = same_account(before, job.row)

@@ -8,14 +8,16 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from schemas.errors import InvalidMessage
 from schemas.events import Reason
+from schemas.ids import switch_key
 from schemas.lifecycle import expiry_reason
 from schemas.plan import Plan
 from schemas.records import Outgoing
 from schemas.request import Lane
 from schemas.steering import ACTIONS, put_off
 from schemas.topics import PLANS_PARKED
-from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, WorkerState
+from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, Switch, WorkerState
 from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.book import Book, queued
@@ -97,7 +99,8 @@ class Scheduler:
             return known
         line = line_of(plan)
         if self.backlog.must_wait(line):
-            progress = new_job(plan, now_ms).progress(queue_position=self.backlog.ahead(line))
+            waits = new_job(plan, now_ms, switches=self._book.switches)
+            progress = waits.progress(queue_position=self.backlog.ahead(line))
             told = event(plan, "job.queued", now_ms, about=plan.fingerprint, progress=progress)
             return [self.backlog.park(plan), told]
         return self._book.open(plan, now_ms)
@@ -185,6 +188,14 @@ class Scheduler:
     def on_worker(self, state: WorkerState, now_ms: int) -> None:
         """A worker's announcement: nothing is written, `tick` acts on it."""
         self._handing.workers.hear(state, now_ms)
+
+    def on_switch(self, key: str, switch: Switch | None) -> None:
+        """What an operator has switched off or on; nothing is written. Jobs that are stopped say so at the next report.
+
+        Raises InvalidMessage for a key that is not the switch's own."""
+        if switch is not None and key != (right := switch_key(switch.kind, switch.name)):
+            raise InvalidMessage(f'key: found "{key[:80]}"; expected "{right}", as kind and name say')
+        self._book.switch(key, switch)
 
     # ---- time ------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ LOST_FIRST_MS, LOST_LAST_MS = 30_000, 300_000
 
 class Handing:
     def __init__(self, book: Book, lane_weights: Mapping[Lane, float]) -> None:
-        self.workers = Workers()
+        self.workers = Workers(book.switches)
         self._book = book
         self._lane_weights = lane_weights
         self._queues: dict[str, Queue] = {}

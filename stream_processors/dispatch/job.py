@@ -13,6 +13,7 @@ from schemas.request import Lane
 from schemas.steering import NOTHING
 from schemas.topics import CHUNKS
 from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow, Steering
+from stream_processors.dispatch.switches import ALL_ON, Switches
 
 Order = tuple[bool, float, int, int, str]
 """Place among the jobs of one tenant, the smallest first. Ends with the job's key, so no two are equal."""
@@ -33,6 +34,8 @@ class Job:
     """Expected device-seconds of the next chunk; kept by `Book`."""
     rivals: list[Plan] = field(default_factory=list)
     """Other requests under the same id, for the case that it does not."""
+    switches: Switches = ALL_ON
+    """What operators have switched off."""
 
     @property
     def key(self) -> str:
@@ -59,7 +62,9 @@ class Job:
     @property
     def stopped(self) -> str:
         """Why it gets no further chunk for now, in a few words; "" while it does."""
-        return "held" if self.row.steering.held else ""
+        if self.row.steering.held:
+            return "held"
+        return self.switches.stopping(self.placement.pool, self.lane, self.plan.request.tenant)
 
     @cached_property
     def specs(self) -> tuple[ChunkSpec, ...]:
@@ -111,9 +116,8 @@ class Job:
         if self.stopped:
             return False
         chunks, row = self.row.chunks, self.row
-        moved_ms = max(
-            row.at_ms, row.started_at_ms, row.steering.held_at_ms, *(c.at_ms for c in chunks if c.state == "r")
-        )
+        let_go_ms = max(row.steering.held_at_ms, self.switches.turned_on_ms)
+        moved_ms = max(row.at_ms, row.started_at_ms, let_go_ms, *(c.at_ms for c in chunks if c.state == "r"))
         return moved_ms < since_ms and any(c.state != "r" and c.attempt > 1 for c in chunks)
 
     def waiting(self) -> list[int]:
@@ -171,7 +175,7 @@ class Job:
         )
 
 
-def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING) -> Job:
+def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING, switches: Switches = ALL_ON) -> Job:
     """A job whose chunks all wait. steering: what was ordered of it already."""
     row = SchedulerRow(
         job=plan.job,
@@ -181,7 +185,7 @@ def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING) -> Job:
         chunks=tuple(ChunkProgress("w") for _ in plan.chunks),
         steering=steering,
     )
-    return Job(plan, row)
+    return Job(plan, row, switches=switches)
 
 
 def check_plan(plan: Plan) -> None:

@@ -38,6 +38,7 @@ from schemas.topics import (
 from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, WorkerState
 from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.parked import Parked
+from stream_processors.dispatch.switching import SwitchReader
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Shell:
         buckets = table.partition_count(self.consumer, PLANS_PARKED.name(settings.prefix))
         self.scheduler = Scheduler(weights, round(settings.job_timeout_h * HOUR_MS), buckets)
         self._restore()
+        self.switches = SwitchReader(settings, self.consumer, self.scheduler)
         self.takers = self._takers()
         self.topics = {topic.name(settings.prefix): topic for topic in self.takers}
         self.fold = Fold(settings, "dispatch", self.consumer, self.topics, self._end, passing=(WORKERS_STATE,))
@@ -133,7 +135,7 @@ class Shell:
         }
         resumed = [p for topic, ps in places.items() if topic is not WORKERS_STATE for p in ps]
         live = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in places[WORKERS_STATE]]
-        self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live)
+        self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live + self.switches.places)
         self.fold.assigned(resumed)
         PULSE.group = clients.group_id(self.settings, "dispatch")
         PULSE.assigned(resumed)
@@ -142,7 +144,8 @@ class Shell:
         """One round: read a little, decide, write it all in one transaction."""
         if self.fold.careful:
             self._round([])  # what is due anyway: if that goes wrong, no record is to blame
-        self._round(self.parked.admit(read(self.consumer, 1 if self.fold.careful else READ_AT_ONCE, POLL_S)))
+        records = self.switches.take(read(self.consumer, 1 if self.fold.careful else READ_AT_ONCE, POLL_S))
+        self._round(self.parked.admit(records))
         self.parked.resume()
 
     def _round(self, records: Sequence[Incoming]) -> None:

@@ -6,6 +6,7 @@ A stale picture costs optimality, never a chunk: whoever owns a partition render
 from dataclasses import dataclass, field
 
 from schemas.work import WorkerState
+from stream_processors.dispatch.switches import ALL_ON, Switches
 
 SILENT_MS = 15_000
 """A worker that says nothing for this long is taken for dead."""
@@ -25,8 +26,11 @@ class Worker:
 
 
 class Workers:
-    def __init__(self) -> None:
+    """switches: says which of them are drained; those get nothing, and are not counted on."""
+
+    def __init__(self, switches: Switches = ALL_ON) -> None:
         self._workers: dict[str, Worker] = {}
+        self._switches = switches
 
     def hear(self, state: WorkerState, now_ms: int) -> None:
         """Take in an announcement."""
@@ -54,22 +58,25 @@ class Workers:
 
     def idle(self, pool: str) -> Worker | None:
         """The worker of a pool with most room, or None when all are full."""
-        able = [
-            w
-            for w in self._workers.values()
-            if w.state.pool == pool and w.state.partitions and w.load() < w.state.capacity
-        ]
+        able = [w for w in self._workers.values() if self._serves(w, pool) and w.load() < w.state.capacity]
         return min(able, key=lambda w: (w.load() / w.state.capacity, w.state.worker_id), default=None)
 
     def slots(self) -> dict[str, int]:
         """Chunks that the workers of each pool can hold."""
         held: dict[str, int] = {}
         for worker in self._workers.values():
+            if self._switches.drained(worker.state.worker_id):
+                continue
             held[worker.state.pool] = held.get(worker.state.pool, 0) + worker.state.capacity
         return held
 
     def count(self, pool: str) -> int:
-        return sum(w.state.pool == pool and bool(w.state.partitions) for w in self._workers.values())
+        """Workers of a pool that chunks may go to."""
+        return sum(self._serves(w, pool) for w in self._workers.values())
+
+    def _serves(self, worker: Worker, pool: str) -> bool:
+        drained = self._switches.drained(worker.state.worker_id)
+        return worker.state.pool == pool and bool(worker.state.partitions) and not drained
 
     def pools(self) -> set[str]:
         return {w.state.pool for w in self._workers.values()}

@@ -24,6 +24,7 @@ from schemas.work import (
     ParkedLine,
     ReadyChunk,
     SchedulerRow,
+    Switch,
     WorkerState,
 )
 from stream_processors.dispatch.backlog import line_of
@@ -89,6 +90,14 @@ def work(plan: Plan) -> Goldens:
     )  # fmt: skip
     busy = replace(worker, pending=(_task(plan, 0, 1, "cuda").chunk_id,), step=5, steps=8)
     made["workers.state/idle"], made["workers.state/rendering"] = worker, busy
+    made["scheduler.switches/lane-paused"] = Switch(
+        kind="lane", name="bulk", state="off", reason="the GPUs are wanted elsewhere", by="ada", at_ms=T0 + 1_000
+    )
+    for kind, name in (("tenant", "acme"), ("pool", "cuda"), ("worker", "node-3-4711")):
+        made[f"scheduler.switches/{kind}-off"] = Switch(kind=kind, name=name, state="off", by="ada", at_ms=T0 + 1_500)
+    made["scheduler.switches/worker-undrained"] = Switch(
+        kind="worker", name="node-3-4711", state="on", by="ada", at_ms=T0 + 2_000
+    )
     made["workers.state/leaving"] = replace(worker, partitions=(), leaving=True)
     return made
 

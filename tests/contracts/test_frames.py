@@ -35,9 +35,10 @@ def _id(kind: type[msgspec.Struct]) -> int:
 
 
 def test_the_frame_is_confluents() -> None:
-    """Every byte by hand, from the specifications: 0x00, id, each field; a text is its length in zigzag, and UTF-8."""
+    """Every byte by hand, from the specifications: 0x00, id, each field; a text is its length in zigzag, and UTF-8; an
+    option that is not given is branch 0."""
     texts = [b"a", b"cancel", b"default", "für".encode()]
-    payload = b"".join(bytes([2 * len(text)]) + text for text in texts)
+    payload = b"".join(bytes([2 * len(text)]) + text for text in texts) + bytes(3)
     assert codec.encode(JobOrder(job_id="a", action="cancel", reason="für")) == _frame(_id(JobOrder), payload)
 
 
