@@ -9,6 +9,17 @@ from schemas.ids import chunk_id, chunk_object_key, input_object_key, seed_of
 from schemas.plan import ChunkSpec, Plan
 from schemas.request import JobRequest
 
+BatchKey = tuple[str, str, int, int, int, float, int, int]
+"""What the chunks of one forward pass have in common."""
+
+
+def batch_key(spec: ChunkSpec) -> BatchKey:
+    """Chunks with equal keys may share a forward pass: all that a pipeline takes once per call is in it."""
+    return (
+        spec.model, spec.model_revision, spec.width_px, spec.height_px, spec.steps, spec.guidance, spec.fps,
+        spec.given_frames,
+    )  # fmt: skip
+
 
 def frames_of(duration_s: float, fps: int) -> int:
     """Frames of a duration, rounded to the nearest, at least 1."""

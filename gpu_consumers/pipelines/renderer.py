@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.chunks import batch_key
 from schemas.errors import Fatal, InvalidMessage, Transient
 from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
@@ -49,13 +50,7 @@ def compatible(a: ChunkSpec, b: ChunkSpec) -> bool:
     order of floating-point sums inside matrix products: on a CPU in float32 a frame differs from the one rendered alone
     by at most one level of 255 (measured; tests/flow/test_pipelines.py holds it to two).
     """
-
-    def shared(spec: ChunkSpec) -> tuple[object, ...]:
-        size = (spec.width_px, spec.height_px)
-        model = (spec.model, spec.model_revision)
-        return (*model, *size, spec.steps, spec.guidance, spec.fps, spec.given_frames)
-
-    return shared(a) == shared(b)
+    return batch_key(a) == batch_key(b)
 
 
 def load(entry: ModelEntry, device: str, dtype: str) -> Renderer:

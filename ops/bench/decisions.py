@@ -119,18 +119,16 @@ def _out(job: Job, index: int) -> None:
 
 
 def _decide(book: Book, decisions: int) -> float:
-    queue = Queue(WEIGHTS, lambda job: book.next_chunk(job) is not None)
+    queue = Queue(WEIGHTS, book.next_chunk, lambda job: job.placement.load_s)
     for waiting in _waiting(book):
         queue.put(waiting)
     began_s = time.perf_counter()
     for _ in range(decisions):
-        job = queue.pick()
-        assert job is not None
-        index = book.next_chunk(job)
-        assert index is not None
-        queue.charge(job)
-        _out(job, index)
-        queue.put(job)
+        turn = queue.pick(0)
+        assert turn is not None
+        queue.charge(turn)
+        _out(turn.job, turn.chunk)
+        queue.put(turn.job)
     return decisions / (time.perf_counter() - began_s)
 
 
@@ -140,7 +138,7 @@ def _first_in_first_out(book: Book, decisions: int) -> float:
     began_s = time.perf_counter()
     for number in range(decisions):
         _, key, job = heapq.heappop(heap)
-        _out(job, job.waiting()[0])
+        _out(job, next(job.waiting()))
         heapq.heappush(heap, (len(book.jobs) + number, key, job))
     return decisions / (time.perf_counter() - began_s)
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from schemas.chunks import BatchKey, batch_key
 from schemas.events import EventType, Reason
 from schemas.plan import Plan
 from schemas.records import Outgoing
@@ -209,16 +210,17 @@ class Book:
             self._counted[job.key] = line, jobs
             self.backlog.count(line, jobs)
 
-    def next_chunk(self, job: Job) -> int | None:
-        """The first chunk of a live job that may be rendered now and that no other job is having rendered. A job that
-        has only such chunks is in line for them, and among `changed` when one lands. None of one that is stopped."""
+    def next_chunk(self, job: Job, kind: BatchKey | None = None) -> int | None:
+        """The first chunk of a live job, of this kind or of any, that may be rendered now and that no other job is
+        having rendered. A job that has only such chunks is in line for them, and among `changed` when one lands. None
+        of one that is stopped."""
         if self.jobs.get(job.key) is not job or job.row.phase != "active" or job.stopped:
             return None
-        waiting = job.waiting()
-        for index in waiting:
-            if self.in_flight.get(job.ids[index], job.key) == job.key:
+        for index in job.waiting():
+            fits = kind is None or batch_key(job.specs[index]) == kind
+            if fits and self.in_flight.get(job.ids[index], job.key) == job.key:
                 return index
-        for index in waiting:
+        for index in job.waiting():
             self._in_line.setdefault(job.ids[index], {})[job.key] = None
         return None
 

@@ -1,109 +1,158 @@
 """Which job gets the next chunk of a pool, without looking at all that wait. Pure.
 
-Heaps whose entries may be out of date, checked when they come to the top: of a lane's tenants by virtual time, of a
-tenant's jobs by their order. A decision costs O(log n); a change of a job is at most one more entry.
+Lanes by deficit round robin; in a lane, tenants and their accounts by virtual time; in an account, jobs by their order
+(`line`). A job whose model no worker with room has warm may be passed by others of its lane for a while, rather than
+have a worker change its model: delay scheduling (M. Zaharia et al., "Delay Scheduling: A Simple Technique for Achieving
+Locality and Fairness in Cluster Scheduling", 2010). What passes it is bounded by what the change would cost.
 """
 
-from collections.abc import Callable, Mapping
-from heapq import heappop, heappush, heapreplace
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
+from schemas.chunks import BatchKey
 from schemas.request import Lane
-from stream_processors.dispatch.fairness import LaneShares, TenantShares
-from stream_processors.dispatch.job import Job, Order
+from stream_processors.dispatch.fairness import LaneShares
+from stream_processors.dispatch.job import Job
+from stream_processors.dispatch.line import Found, LaneTable, Line
 
-Wants = Callable[[Job], bool]
-"""Does this job still live and have a chunk that may be handed out now?"""
+Wants = Callable[[Job, BatchKey | None], int | None]
+"""The chunk that this job wants rendered now, of this kind or of any; None when it is over or has none."""
+LoadTime = Callable[[Job], float]
+"""Seconds that a worker needs to have a job's model warm."""
+
+
+class Turn(NamedTuple):
+    """Whose chunk is next."""
+
+    job: Job
+    chunk: int
+    in_turn: bool
+    """False: it goes before others of its lane, because its model is warm or because it fits into a batch."""
+    aged: bool
+    """It goes because of its age."""
+
+
+def _turn(found: Found, in_turn: bool) -> Turn:
+    return Turn(found.job, found.chunk, in_turn, found.aged)
 
 
 class Queue:
-    """Jobs of one pool: lanes by weight, tenants of a lane by weight, jobs of a tenant by their order."""
+    """Jobs of one pool."""
 
-    def __init__(self, lane_weights: Mapping[Lane, float], wants: Wants) -> None:
-        self._shares = LaneShares(dict(lane_weights))
-        # A job that was moved is in two lanes' heaps; the one that it left passes it over.
-        self._lanes = {lane: _LaneQueue(_in(lane, wants)) for lane in lane_weights}
-
-    @property
-    def tenants(self) -> dict[Lane, TenantShares]:
-        return {lane: queue.shares for lane, queue in self._lanes.items()}
+    def __init__(self, lane_weights: Mapping[Lane, float], wants: Wants, load_s: LoadTime) -> None:
+        self.shares = LaneShares(dict(lane_weights))
+        self.lanes = {lane: LaneQueue(lane, wants, load_s) for lane in lane_weights}
 
     def put(self, job: Job) -> None:
         """A job that is new, or that changed: it may want a chunk, or has another place in the order. A job that
         `pick` found to want none is not looked at again before."""
-        self._lanes[job.lane].put(job)
+        self.lanes[job.lane].put(job)
 
-    def pick(self) -> Job | None:
-        """The job to serve next; None when no job wants a chunk."""
-        heads = {lane: job for lane, queue in self._lanes.items() if (job := queue.head()) is not None}
+    def pick(self, now_ms: int, warm: Iterable[str] | None = None) -> Turn | None:
+        """The job to serve next; None when no job wants a chunk. warm: models that workers with room have warm, looked
+        at only when that decides; None: it does not matter."""
+        heads = {lane: found for lane, queue in self.lanes.items() if (found := queue.head(now_ms)) is not None}
         if not heads:
             return None
-        return heads[self._shares.pick({lane: job.placement.chunk_cost_s for lane, job in heads.items()})]
+        lane = self.shares.pick({lane: found.job.chunk_cost_s for lane, found in heads.items()})
+        return self.lanes[lane].turn(heads[lane], now_ms, warm)
 
-    def charge(self, job: Job) -> None:
-        """Book one chunk of this job."""
-        cost_s = job.placement.chunk_cost_s
-        self._shares.charge(job.lane, cost_s)
-        self._lanes[job.lane].charge(job.plan.request.tenant, cost_s, job.placement.weight)
+    def companion(self, kind: BatchKey, lane: Lane, now_ms: int) -> Turn | None:
+        """Another chunk for a batch of this kind: of the same lane first, then of the faster ones."""
+        for queue in (self.lanes[lane], *(queue for other, queue in self.lanes.items() if other != lane)):
+            if (found := queue.companion(kind, now_ms)) is not None:
+                return found
+        return None
+
+    def charge(self, turn: Turn, load_s: float = 0.0) -> None:
+        """Book one chunk, and the loading of its model where a worker has to change it."""
+        job = turn.job
+        cost_s = job.chunk_cost_s + load_s
+        self.shares.charge(job.lane, cost_s)
+        self.lanes[job.lane].charge(turn, cost_s)
 
 
-def _in(lane: Lane, wants: Wants) -> Wants:
-    return lambda job: job.lane == lane and wants(job)
+class LaneQueue:
+    """Jobs of one lane: in one line, in a line per model, and in one per kind of chunk that is batched."""
 
-
-class _LaneQueue:
-    def __init__(self, wants: Wants) -> None:
-        self.shares = TenantShares()
+    def __init__(self, lane: Lane, wants: Wants, load_s: LoadTime) -> None:
+        self._lane = lane
         self._wants = wants
-        self._tenants: list[tuple[float, str]] = []
-        """Heap of (virtual time, tenant). Virtual time only grows, so an old entry comes to the top too early."""
-        self._orders: dict[str, list[Order]] = {}
-        """Heap of each tenant that is among `_tenants`."""
-        self._jobs: dict[str, tuple[Order, Job]] = {}
-        """What counts of a job that waits; entries of the heaps that say otherwise are old."""
-        self._found: Job | None = None
-        """The last answer, as long as nothing can have come before it."""
+        self._load_s = load_s
+        self.table = LaneTable()
+        self._all = Line(self.table, self._any, whole=True)
+        self._models: dict[str, Line] = {}
+        self._kinds: dict[BatchKey, Line] = {}
+        self._head: Found | None = None
+        """The head of the line as of `_head_at_ms`, as long as nothing can have come before it."""
+        self._head_at_ms = 0
+        self._passed_s: dict[str, float] = {}
+        """Device-seconds that have gone past a model's jobs since one was served."""
+        self._passing: Job | None = None
+        """The job whose turn it was when another one passed it."""
 
-    def charge(self, tenant: str, cost_s: float, weight: float) -> None:
-        self._found = None
-        self.shares.charge(tenant, cost_s, weight)
+    def _any(self, job: Job) -> int | None:
+        return self._wants(job, None) if job.lane == self._lane else None
+
+    def _of_kind(self, kind: BatchKey) -> Callable[[Job], int | None]:
+        return lambda job: self._wants(job, kind) if job.lane == self._lane else None
 
     def put(self, job: Job) -> None:
-        self._found = None
-        order, tenant = job.order(), job.plan.request.tenant
-        known = self._jobs.get(job.key)
-        self._jobs[job.key] = order, job
-        if tenant not in self._orders:
-            self._orders[tenant] = []
-            heappush(self._tenants, (self.shares.virtual_s(tenant), tenant))
-        if known is None or known[0] != order:
-            heappush(self._orders[tenant], order)
+        self._head = None
+        key, order, model = job.key, job.order(), job.model
+        self.table.jobs[key] = job
+        self._all.put(job, key, order)
+        if model not in self._models:
+            self._models[model] = Line(self.table, self._any)
+        self._models[model].put(job, key, order)
+        for kind in job.kinds:
+            if kind not in self._kinds:
+                self._kinds[kind] = Line(self.table, self._of_kind(kind))
+            self._kinds[kind].put(job, key, order)
 
-    def head(self) -> Job | None:
-        """First job of the first tenant."""
-        if self._found is None or not self._wants(self._found):
-            self._found = self._find()
-        return self._found
+    def head(self, now_ms: int) -> Found | None:
+        """The job whose turn it is."""
+        head = self._head
+        if head is None or self._head_at_ms != now_ms or self._wants(head.job, None) is None:
+            self._head, self._head_at_ms = self._all.first(now_ms), now_ms
+        return self._head
 
-    def _find(self) -> Job | None:
-        while self._tenants:
-            virtual_s, tenant = self._tenants[0]
-            job = self._first(self._orders[tenant])
-            if job is None:
-                heappop(self._tenants)
-                del self._orders[tenant]
-            elif (present_s := self.shares.virtual_s(tenant)) != virtual_s:
-                heapreplace(self._tenants, (present_s, tenant))
-            else:
-                return job
-        return None
+    def turn(self, head: Found, now_ms: int, warm: Iterable[str] | None) -> Turn:
+        """The job to serve: the head, or the first whose model is warm, within the window."""
+        self._passing = None
+        own = _turn(head, in_turn=True)
+        if warm is None or head.job.model in (models := set(warm)):
+            return own
+        lines = (self._models[model] for model in models if model in self._models)
+        able = [found for line in lines if (found := line.first(now_ms)) is not None]
+        other = min(able, key=lambda found: found.place, default=None)
+        if other is None or not self._may_pass(head.job, other.job, now_ms):
+            return own
+        self._passing = head.job
+        return _turn(other, in_turn=False)
 
-    def _first(self, orders: list[Order]) -> Job | None:
-        while orders:
-            order = orders[0]
-            known = self._jobs.get(order[-1])
-            if known is not None and known[0] == order:
-                if self._wants(known[1]):
-                    return known[1]
-                del self._jobs[order[-1]]
-            heappop(orders)
-        return None
+    def _may_pass(self, head: Job, other: Job, now_ms: int) -> bool:
+        """Waiting costs the head no more than changing a worker's model would, and it keeps its deadline."""
+        load_s = self._load_s(head)
+        if self._passed_s.get(head.model, 0.0) + other.chunk_cost_s > load_s:
+            return False
+        needs_s = head.remaining_s + 2 * load_s
+        return head.deadline_ms is None or now_ms + 1_000 * needs_s <= head.deadline_ms
+
+    def companion(self, kind: BatchKey, now_ms: int) -> Turn | None:
+        """The first job with a chunk of this kind, unless that would keep a passed one waiting for too long."""
+        line = self._kinds.get(kind)
+        found = line.first(now_ms) if line is not None else None
+        if found is None:
+            return None
+        if self._passing is not None and not self._may_pass(self._passing, found.job, now_ms):
+            return None
+        return _turn(found, in_turn=False)
+
+    def charge(self, turn: Turn, cost_s: float) -> None:
+        job = turn.job
+        self._passed_s.pop(job.model, None)
+        if self._passing is not None and (model := self._passing.model) != job.model:
+            self._passed_s[model] = self._passed_s.get(model, 0.0) + cost_s
+        self.table.charge(job, cost_s, turn.in_turn, turn.aged)
+        self._head = None

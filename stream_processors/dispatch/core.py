@@ -156,6 +156,7 @@ class Scheduler:
             return [self._book.saved(job)]
         self._book.landed(job, rendered.index)
         if rendered.status == "rendered":
+            self._handing.workers.measured(rendered.worker_id, rendered.device_s, job.chunk_cost_s)
             self._book.costs.learn(rendered.pool, job.specs[rendered.index], rendered.device_s, now_ms)
         if rendered.status == "failed" or rendered.object is None:
             return self._chunk_failed(job, rendered.index, rendered.error, now_ms)
@@ -196,6 +197,7 @@ class Scheduler:
         if switch is not None and key != (right := switch_key(switch.kind, switch.name)):
             raise InvalidMessage(f'key: found "{key[:80]}"; expected "{right}", as kind and name say')
         self._book.switch(key, switch)
+        self._handing.workers.switched()
 
     # ---- time ------------------------------------------------------------------------------------------------------
 
@@ -233,8 +235,7 @@ class Scheduler:
         for job in self._book.active():
             pools.setdefault(job.placement.pool, []).append(job)
         for pool, jobs in pools.items():
-            tenants, devices = self._handing.queue(pool).tenants, self._handing.workers.count(pool)
-            for job, position, eta_s in estimate(jobs, tenants, self._lane_weights, devices):
+            for job, position, eta_s in estimate(jobs, self._handing.queue(pool), self._handing.workers.pool(pool)):
                 progress = job.progress(position, eta_s)
                 if job.reported is None or replace(job.reported, eta_s=None) != replace(progress, eta_s=None):
                     job.reported, job.reported_at_ms = progress, now_ms

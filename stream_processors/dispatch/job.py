@@ -1,11 +1,12 @@
 """One job in the scheduler: its plan, its chunks, and what may be rendered next. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from msgspec.structs import replace
 
-from schemas.chunks import chunk_ids, chunk_specs
+from schemas.chunks import BatchKey, batch_key, chunk_ids, chunk_specs
 from schemas.errors import InvalidMessage
 from schemas.events import Progress
 from schemas.plan import ChunkSpec, Placement, Plan
@@ -15,8 +16,8 @@ from schemas.topics import CHUNKS
 from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow, Steering
 from stream_processors.dispatch.switches import ALL_ON, Switches
 
-Order = tuple[bool, float, int, int, str]
-"""Place among the jobs of one tenant, the smallest first. Ends with the job's key, so no two are equal."""
+Order = tuple[float, int, bool, int, str]
+"""Place among the jobs of one account, the smallest first. Ends with the job's key, so no two are equal."""
 
 
 @dataclass
@@ -36,6 +37,9 @@ class Job:
     """Other requests under the same id, for the case that it does not."""
     switches: Switches = ALL_ON
     """What operators have switched off."""
+
+    def __post_init__(self) -> None:
+        self.chunk_cost_s = self.chunk_cost_s or self.placement.chunk_cost_s
 
     @property
     def key(self) -> str:
@@ -65,6 +69,20 @@ class Job:
         if self.row.steering.held:
             return "held"
         return self.switches.stopping(self.placement.pool, self.lane, self.plan.request.tenant)
+
+    @property
+    def model(self) -> str:
+        return self.plan.render.model
+
+    @cached_property
+    def account(self) -> str:
+        """Who shares the tenant's turns: its project, or the key that signed it; "" of neither."""
+        return self.plan.request.project or self.plan.origin.key_id
+
+    @cached_property
+    def kinds(self) -> tuple[BatchKey, ...]:
+        """Kinds of its chunks that share forward passes with others; none for a model that renders one at a time."""
+        return tuple(dict.fromkeys(map(batch_key, self.specs))) if self.placement.max_batch > 1 else ()
 
     @cached_property
     def specs(self) -> tuple[ChunkSpec, ...]:
@@ -120,14 +138,12 @@ class Job:
         moved_ms = max(row.at_ms, row.started_at_ms, let_go_ms, *(c.at_ms for c in chunks if c.state == "r"))
         return moved_ms < since_ms and any(c.state != "r" and c.attempt > 1 for c in chunks)
 
-    def waiting(self) -> list[int]:
+    def waiting(self) -> Iterator[int]:
         """Chunks that could be rendered now, in order: waiting, and their predecessor is ready."""
-        chunks = self.row.chunks
-        return [
-            i
-            for i, span in enumerate(self.plan.chunks)
-            if chunks[i].state == "w" and (span.after < 0 or chunks[span.after].state == "r")
-        ]
+        chunks, spans = self.row.chunks, self.plan.chunks
+        for index, chunk in enumerate(chunks):
+            if chunk.state == "w" and ((after := spans[index].after) < 0 or chunks[after].state == "r"):
+                yield index
 
     @property
     def remaining_s(self) -> float:
@@ -149,12 +165,12 @@ class Job:
         )
 
     def order(self) -> Order:
-        """Begun ones first, then earliest deadline, highest priority, age."""
+        """Earliest deadline first, then highest priority, begun before not begun, age."""
         deadline_ms = self.deadline_ms
         return (
-            self.row.started_at_ms == 0,
             float("inf") if deadline_ms is None else deadline_ms,
             -self.priority,
+            self.row.started_at_ms == 0,
             self.plan.requested_at_ms,
             self.key,
         )

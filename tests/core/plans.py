@@ -34,6 +34,11 @@ def plan(
     pool: str = "cpu",
     weight: float = 1.0,
     priority: int = 0,
+    project: str | None = None,
+    account_weight: float = 1.0,
+    model: str = RENDER.model,
+    load_s: float = 0.0,
+    max_batch: int = 1,
 ) -> Plan:
     """A job of one shot in `chunks` chunks."""
     frames = 17 + 12 * (chunks - 1)
@@ -45,6 +50,7 @@ def plan(
         output=Output(width_px=256, height_px=256, fps=24),
         deadline_ms=deadline_ms,
         priority=priority,
+        project=project,
     )
     spans = [ChunkSpan(0, 0, 17, -1)]
     spans += [ChunkSpan(0, 17 + 12 * (i - 1), 12, i - 1 if chained else -1) for i in range(1, chunks)]
@@ -53,23 +59,39 @@ def plan(
         request=request,
         fingerprint=fingerprint(request),
         requested_at_ms=requested_at_ms,
-        render=RENDER,
+        render=replace(RENDER, model=model),
         chunks=tuple(spans),
-        placement=Placement(pool=pool, weight=weight, chunk_cost_s=cost_s),
+        placement=Placement(
+            pool=pool,
+            weight=weight,
+            chunk_cost_s=cost_s,
+            load_s=load_s,
+            max_batch=max_batch,
+            account_weight=account_weight,
+        ),
     )
 
 
 def worker(
-    worker_id: str = "w0", *, pending: tuple[str, ...] = (), capacity: int = 2, pool: str = "cpu"
+    worker_id: str = "w0",
+    *,
+    pending: tuple[str, ...] = (),
+    capacity: int = 2,
+    pool: str = "cpu",
+    models: tuple[str, ...] = ("shapes",),
+    step: int = 0,
+    steps: int = 0,
 ) -> WorkerState:
     return WorkerState(
         worker_id=worker_id,
         pool=pool,
         device="cpu",
         partitions=(0, 1),
-        models=("shapes",),
+        models=models,
         pending=pending,
         capacity=capacity,
+        step=step,
+        steps=steps,
     )
 
 
