@@ -19,7 +19,7 @@ REPLACE = "org.apache.kafka.connect.transforms.ReplaceField$Value"
 JDBC = "io.debezium.connector.jdbc.JdbcSinkConnector"
 S3 = "io.confluent.connect.s3.S3SinkConnector"
 FILE = "org.apache.kafka.connect.file.FileStreamSinkConnector"
-PRIMARY_KEYS = {JOBS_FINISHED: "job", USAGE_METERED: "job"}
+PRIMARY_KEYS = {JOBS_FINISHED: "job", USAGE_METERED: "id"}
 Config = dict[str, str]
 
 

@@ -19,7 +19,7 @@ class Orders:
         raise NotImplementedError
 
     def cancel(self, job: str, reason: str = "") -> None:
-        """Ask for a job to be cancelled; it stops at the next chunk. A finished job stays as it is."""
+        """Ask for a job to be cancelled; it stops at the next denoise step. A finished job stays as it is."""
         self._send(job, action="cancel", reason=reason)
 
     def hold(self, job: str, reason: str = "") -> None:

@@ -27,8 +27,8 @@ from ops.storage.open import open_store
 from producers.client import Operator
 from schemas.chunks import chunk_ids, chunk_keys, shot_seeds, total_frames
 from schemas.codec import decode, encode
-from schemas.events import JobEvent, JobFinished, JobReply, JobState, Reason
-from schemas.ids import job_key, video_object_key
+from schemas.events import JobEvent, JobFinished, JobReply, JobState, Reason, UsageMetered
+from schemas.ids import event_id, job_key, video_object_key
 from schemas.plan import Plan
 from schemas.records import Headers
 from schemas.request import JobRequest, Output, Shot, Transition
@@ -154,7 +154,9 @@ def test_every_job_has_exactly_one_terminal_record_and_one_usage_record(run):
     counts = Counter(f.job for f in finished)
     assert {job: counts[job] for job in wanted} == dict.fromkeys(wanted, 1)
     assert {f.state for f in finished} == {"completed"}
-    assert Counter(r.key.decode() for r in read_all(settings, USAGE_METERED)) == counts
+    metered = [decode(UsageMetered, r.value) for r in read_all(settings, USAGE_METERED)]
+    assert Counter(used.job for used in metered if used.id == event_id("usage", used.job)) == counts
+    assert len({used.id for used in metered}) == len(metered)
 
 
 def test_sequences_grow_without_gaps(run):

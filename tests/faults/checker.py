@@ -2,7 +2,7 @@
 
 I1  every acknowledged job has exactly one terminal state, one that its kind may end in
 I2  completed: one video, whole, with exactly the frames of its plan in their order, and its side files
-I3  exactly one terminal record and one usage record per job, for readers of committed records
+I3  exactly one terminal record per job and one usage record with it, none twice, for readers of committed records
 I4  no video of a job that did not complete, none put twice
 I5  nothing is left unread, no offset is committed past the end
 I6  no object that no job accounts for
@@ -17,7 +17,7 @@ from itertools import chain, repeat
 from ops.garbage import owner
 from schemas.chunks import chunk_ids, chunk_keys, frames_of, overlap_frames
 from schemas.events import JobFinished
-from schemas.ids import video_object_key
+from schemas.ids import event_id, video_object_key
 from schemas.lifecycle import TERMINAL
 from schemas.plan import Plan
 from tests.faults.evidence import UNREADABLE, Evidence, Frame
@@ -133,13 +133,16 @@ def _frames(job: str, plan: Plan, found: Sequence[Frame], error: str) -> Iterato
 def _records(seen: Evidence) -> Iterator[Violation]:
     for what, counts in (
         ("terminal records", Counter(done.job for done in seen.finished)),
-        ("usage records", Counter(used.job for used in seen.usage)),
+        ("usage records", Counter(used.job for used in seen.usage if used.id == event_id("usage", used.job))),
     ):
         for job, count in counts.items():
             if count != 1:
                 yield Violation("I3", job, f"{count} {what}")
     for job in {done.job for done in seen.finished} ^ {used.job for used in seen.usage}:
         yield Violation("I3", job, "terminal record and usage record do not come together")
+    for used, count in Counter((used.job, used.id) for used in seen.usage).items():
+        if count > 1 and used[1] != event_id("usage", used[0]):
+            yield Violation("I3", used[0], f"late device time is metered {count} times under one id")
     latest: dict[str, int] = {}
     for state in seen.states:
         if state.sequence <= latest.get(state.job, 0):

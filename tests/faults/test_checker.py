@@ -76,6 +76,11 @@ def usage_again(seen: Evidence, job: str) -> None:
     seen.usage += [u for u in seen.usage if u.job == job]
 
 
+def metered_late_twice(seen: Evidence, job: str) -> None:
+    late = replace(next(u for u in seen.usage if u.job == job), id="late", device_s=0.25)
+    seen.usage += [late, late]
+
+
 def no_usage(seen: Evidence, job: str) -> None:
     seen.usage = [u for u in seen.usage if u.job != job]
 
@@ -163,6 +168,7 @@ CASES: list[tuple[str, Wrong, str, str, str]] = [
     ("a damaged frame", lambda s, j: edit_frames(s, lambda f: [UNREADABLE, *f[1:]]), PLAIN, "I2", "frame 0 is"),
     ("second terminal record", again, PLAIN, "I3", "2 terminal records"),
     ("second usage record", usage_again, PLAIN, "I3", "2 usage records"),
+    ("late usage twice", metered_late_twice, PLAIN, "I3", "metered 2 times under one id"),
     ("terminal without usage", no_usage, PLAIN, "I3", "together"),
     ("sequence repeated", same_sequence, PLAIN, "I3", "sequence 2 after 2"),
     ("two reply ids", retell, PLAIN, "I3", "told under 2 ids"),
