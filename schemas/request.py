@@ -299,7 +299,8 @@ class JobOrder(Record, frozen=True, kw_only=True):
     """The job."""
     action: Literal["cancel", "hold", "resume", "reprioritise", "move_lane", "change_deadline"]
     """cancel: no further chunk is handed out, and one that renders stops at its next denoise step. hold: no further
-    chunk is handed out, until resume; one that renders is finished, and the deadline still counts. The others change what the request said; they act at the next chunk boundary."""
+    chunk is handed out, until resume; one that renders is finished, and the deadline still counts. The others change
+    what the request said; they act at the next chunk boundary."""
     tenant: Annotated[str, Meta(pattern=TENANT_PATTERN)] = "default"
     """Whose job it is."""
     reason: Annotated[str, Meta(max_length=500)] = ""

@@ -87,7 +87,7 @@ class Job:
         return story.result()
 
     def cancel(self, reason: str = "") -> None:
-        """Ask for the job to be cancelled; it stops at the next denoise step. What becomes of it is told by `events`."""
+        """Ask for the job to be cancelled; it stops at the next denoise step. `events` tells what becomes of it."""
         self._client.cancel(self.job_id, reason)
 
     def hold(self, reason: str = "") -> None:
