@@ -19,6 +19,8 @@ from schemas.plan import ChunkSpec
 from schemas.registry import ModelEntry
 from schemas.work import ChunkTask
 
+TOLD_EVERY_S = 10.0
+"""Most device time between two steps that are told."""
 Later = Callable[[int, Callable[[int], None]], None]
 
 
@@ -44,6 +46,14 @@ class _Running:
     began_ms: int
     step_s: float
     left_out: tuple[str, ...]
+
+
+def _told(steps: int, step_s: float) -> list[int]:
+    """Of all steps those that somebody acts on: the parent when the batch is nearly done, which it knows by the step
+    before that; the scheduler by the share that is done, and by none for long, which it takes for a halt."""
+    nearly = max(1, steps - max(1, int(LEAD_S / step_s)))
+    every = max(1, min(steps // 4, int(TOLD_EVERY_S / step_s)))
+    return sorted({max(1, nearly - 1), nearly, *range(every, steps, every)})
 
 
 class Device:
@@ -129,9 +139,7 @@ class Device:
         rendered = {item.frames for item in self._wanted(order)}
         left_out = tuple(item.frames for item in order.items if item.frames not in rendered)
         running = self._running = _Running(order, now_ms, took_s / steps, left_out)
-        # Of all steps the parent acts on one: when the batch is nearly done. It knows that by the step before it.
-        nearly = max(1, steps - max(1, int(LEAD_S / running.step_s)))
-        for step in {max(1, nearly - 1), nearly}:
+        for step in _told(steps, running.step_s):
             at_ms = now_ms + round(step * running.step_s * 1000)
             self._later(at_ms, partial(self._step, running, step, steps))
         self._later(now_ms + max(1, round(took_s * 1000)), partial(self._done, running, took_s))
