@@ -11,6 +11,7 @@ BENCHES = {
     "mux": "ops.bench.mux:run",
     "ingest": "ops.bench.ingest:run",
     "decisions": "ops.bench.decisions:run",
+    "scheduling": "ops.bench.scheduling:run",
     "fairness": "ops.bench.fairness:run",
     "batch-kills": "ops.bench.batch_kills:run",
 }
