@@ -57,6 +57,11 @@ class Queue:
         lane = self.shares.pick({lane: found.job.chunk_cost_s for lane, found in heads.items()})
         return self.lanes[lane].turn(heads[lane], now_ms, warm)
 
+    def express(self, now_ms: int) -> Turn | None:
+        """The first express job, while its lane has not had more than its share."""
+        found = self.lanes["express"].head(now_ms) if self.shares.credit_s("express") >= 0 else None
+        return None if found is None else _turn(found, in_turn=True)
+
     def companion(self, kind: BatchKey, lane: Lane, now_ms: int) -> Turn | None:
         """Another chunk for a batch of this kind: of the same lane first, then of the faster ones."""
         for queue in (self.lanes[lane], *(queue for other, queue in self.lanes.items() if other != lane)):

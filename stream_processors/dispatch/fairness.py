@@ -55,6 +55,10 @@ class LaneShares:
             for lane in costs_s:
                 self._credit_s[lane] += rounds * self.weights[lane] * self._quantum_s
 
+    def credit_s(self, lane: Lane) -> float:
+        """Device-seconds that a lane has earned and not had; below 0 it has had more than its share."""
+        return self._credit_s[lane]
+
     def charge(self, lane: Lane, cost_s: float) -> None:
         """Book what was dispatched."""
         self._credit_s[lane] = max(self._credit_s[lane] - cost_s, -DEBT_S * self.weights[lane])

@@ -43,7 +43,19 @@ class Handing:
                 if (turn := queue.pick(now_ms, self.workers.warm(pool))) is None:
                     break
                 out += self._serve(queue, turn, now_ms)
+            while self.workers.idle(pool) is None and (sent := self._express(queue, pool, now_ms)):
+                out += sent
         return out
+
+    def _express(self, queue: Queue, pool: str, now_ms: int) -> list[Outgoing]:
+        """An express chunk for which no worker has room goes to one that holds all it wants: workers render the faster
+        lanes first, so it waits for what runs there and not for what waits. One beyond what each wants, and only
+        while its lane has not had more than its share."""
+        turn = queue.express(now_ms)
+        if turn is None or (worker := self.workers.full(pool, turn.job.model)) is None:
+            return []
+        queue.charge(turn)
+        return self._send(turn, worker, now_ms)
 
     def _serve(self, queue: Queue, turn: Turn, now_ms: int) -> list[Outgoing]:
         """A chunk goes to a worker that has its model warm, or to any, which then changes its model; others that may

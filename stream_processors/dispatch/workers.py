@@ -104,6 +104,11 @@ class Worker:
             busy_s -= running.cost_s * min(1.0, self.state.step / self.state.steps)
         return busy_s
 
+    def running_s(self) -> float:
+        """Expected seconds until it is done with what it renders."""
+        running = self.work.get(self.state.pending[0], UNKNOWN) if self.state.pending else UNKNOWN
+        return running.cost_s * self.slowness * (1 - min(1.0, self.state.step / max(1, self.state.steps)))
+
     def rank(self) -> Rank:
         return self.busy_s() * self.slowness, self.slowness, self.load(), self.state.worker_id
 
@@ -244,6 +249,17 @@ class Workers:
                 return worker
             heappop(heap)
         return None
+
+    def full(self, pool: str, model: str) -> Worker | None:
+        """Of the workers that hold all they want and nothing beyond it, with this model warm, the one that is done
+        first with what it renders. Looks at all of them: only an express chunk that found no room asks."""
+        able = [
+            w
+            for w in (self._workers[name] for name in self._pools.get(pool, ()))
+            if w.load() == w.state.capacity and w.state.partitions and not (w.stalled or self._drained(w))
+        ]
+        ready = [w for w in able if model in w.state.models]
+        return min(ready, key=lambda w: (w.running_s(), w.state.worker_id), default=None)
 
     def warm(self, pool: str) -> Iterator[str]:
         """Models that a worker of this pool with room has warm."""
