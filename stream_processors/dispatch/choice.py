@@ -51,11 +51,22 @@ class Queue:
     def pick(self, now_ms: int, warm: Iterable[str] | None = None) -> Turn | None:
         """The job to serve next; None when no job wants a chunk. warm: models that workers with room have warm, looked
         at only when that decides; None: it does not matter."""
-        heads = {lane: found for lane, queue in self.lanes.items() if (found := queue.head(now_ms)) is not None}
-        if not heads:
-            return None
-        lane = self.shares.pick({lane: found.job.chunk_cost_s for lane, found in heads.items()})
-        return self.lanes[lane].turn(heads[lane], now_ms, warm)
+        while True:
+            costs_s = {
+                lane: found.job.chunk_cost_s
+                for lane, queue in self.lanes.items()
+                if (found := queue.head(now_ms)) is not None
+            }
+            if not costs_s:
+                return None
+            queue = self.lanes[self.shares.pick(costs_s)]
+            if (head := queue.confirmed()) is not None:
+                return queue.turn(head, now_ms, warm)
+
+    def look_again(self) -> None:
+        """Jobs may have come to want nothing without having been put: they ended, or another has their chunk out."""
+        for queue in self.lanes.values():
+            queue.look_again()
 
     def express(self, now_ms: int) -> Turn | None:
         """The first express job, while its lane has not had more than its share."""
@@ -91,6 +102,8 @@ class LaneQueue:
         self._head: Found | None = None
         """The head of the line as of `_head_at_ms`, as long as nothing can have come before it."""
         self._head_at_ms = 0
+        self._fresh = False
+        """It was found by the last look."""
         self._passed_s: dict[str, float] = {}
         """Device-seconds that have gone past a model's jobs since one was served."""
         self._passing: Job | None = None
@@ -117,10 +130,19 @@ class LaneQueue:
 
     def head(self, now_ms: int) -> Found | None:
         """The job whose turn it is."""
-        head = self._head
-        if head is None or self._head_at_ms != now_ms or self._wants(head.job, None) is None:
+        self._fresh = self._head is None or self._head_at_ms != now_ms
+        if self._fresh:
             self._head, self._head_at_ms = self._all.first(now_ms), now_ms
         return self._head
+
+    def confirmed(self) -> Found | None:
+        """The head, if it still wants its chunk."""
+        if not self._fresh and self._head is not None and self._any(self._head.job) != self._head.chunk:
+            self._head = None
+        return self._head
+
+    def look_again(self) -> None:
+        self._head = None
 
     def turn(self, head: Found, now_ms: int, warm: Iterable[str] | None) -> Turn:
         """The job to serve: the head, or the first whose model is warm, within the window."""

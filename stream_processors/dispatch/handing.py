@@ -39,6 +39,7 @@ class Handing:
         self._refresh()
         for pool in self.workers.pools():
             queue = self.queue(pool)
+            queue.look_again()
             while self.workers.idle(pool) is not None:
                 if (turn := queue.pick(now_ms, self.workers.warm(pool))) is None:
                     break

@@ -120,8 +120,9 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(pick=st.integers(0, 99))
     def wait(self, pick) -> None:
-        """A chained job waits for the chunk that is being rendered, or ends. Nobody tells the queue."""
+        """A chained job waits for the chunk that is being rendered, or ends, and is not put."""
         self.wanting.discard(self.jobs[pick % len(self.jobs)].key)
+        self.queue.look_again()
 
     @precondition(lambda self: self.jobs)
     @rule(pick=st.integers(0, 99))
