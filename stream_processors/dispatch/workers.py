@@ -79,8 +79,9 @@ class Worker:
 
     def room(self) -> int:
         """Chunks that it may still be sent."""
-        able = self.state.partitions and not self.stalled and not self._too_early()
-        return max(0, self.state.capacity - self.load()) if able else 0
+        able = self.state.partitions and not self.stalled
+        wanted = 1 if self._too_early() else self.state.capacity
+        return max(0, wanted - self.load()) if able else 0
 
     def _too_early(self) -> bool:
         """Whether it renders one by one, and what runs is not half done: nothing can overtake the chunk that waits at a

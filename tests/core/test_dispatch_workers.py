@@ -10,7 +10,7 @@ from schemas.work import ModelLoad, Switch
 from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.handing import LOST_FIRST_MS
 from stream_processors.dispatch.switches import Switches
-from stream_processors.dispatch.workers import LONG_S, SILENT_MS, STALLED_MS, UNSEEN_MS, Work, Workers
+from stream_processors.dispatch.workers import SILENT_MS, STALLED_MS, UNSEEN_MS, Work, Workers
 from tests.core.plans import plan, worker
 from tests.core.scheduled import WEIGHTS, tasks
 
@@ -106,12 +106,8 @@ class Histories(RuleBasedStateMachine):
         if name not in self.heard or self.switches.drained(name):
             return False
         state, _, _ = self.heard[name]
-        ours = self.workers._workers[name]
-        early = False
-        if state.pending and state.capacity <= 2:
-            running_s = ours.work[state.pending[0]].cost_s * ours.slowness
-            early = running_s > LONG_S and state.step < state.steps / 2
-        return state.pool == pool and not ours.stalled and not early and len(self._held(name)) < state.capacity
+        stalled = self.workers._workers[name].stalled
+        return state.pool == pool and not stalled and len(self._held(name)) < state.capacity
 
 
 def _place(state) -> tuple:
