@@ -20,8 +20,6 @@ STALLED_MS = 15_000
 """A worker that announces a chunk and does not move on with it is left alone after this long, or after PATIENCE times
 what it should need for its next step, whichever is longer."""
 PATIENCE = 3.0
-LONG_S = 1.0
-"""Half of it is several times what it takes from handing a chunk out to having it ready on the device."""
 LEARNING = 0.2
 """Weight of the newest measurement in an exponentially weighted mean."""
 SPEED_RANGE = (0.05, 20.0)
@@ -80,18 +78,7 @@ class Worker:
     def room(self) -> int:
         """Chunks that it may still be sent."""
         able = self.state.partitions and not self.stalled
-        wanted = 1 if self._too_early() else self.state.capacity
-        return max(0, wanted - self.load()) if able else 0
-
-    def _too_early(self) -> bool:
-        """Whether it renders one by one, and what runs is not half done: nothing can overtake the chunk that waits at a
-        worker, so that is decided as late as does no harm."""
-        state = self.state
-        if state.capacity > 2 or not state.pending:
-            return False
-        running = self.work.get(state.pending[0], UNKNOWN)
-        takes_long = running.cost_s * self.slowness > LONG_S and state.steps != 1
-        return takes_long and 2 * state.step < max(1, state.steps)
+        return max(0, self.state.capacity - self.load()) if able else 0
 
     def warm(self) -> frozenset[str]:
         """Models that are warm, or will be when it comes to what it is sent next."""

@@ -143,22 +143,6 @@ def test_a_chunk_wanted_by_two_jobs_is_rendered_once_then_reused(scheduler):
     assert (again.job, again.chunk_id) == ("default/b", task.chunk_id)
 
 
-@pytest.mark.parametrize(("cost_s", "handed_out_at_steps"), [(10.0, [4]), (1.0, [0])])
-def test_the_chunk_that_waits_at_a_worker_is_decided_on_when_the_running_one_is_half_done(
-    scheduler, cost_s, handed_out_at_steps
-):
-    """Unless it is so short that it would be late then."""
-    for n in range(9):
-        scheduler.on_plan(plan(f"bulk-{n}", chunks=1, lane="bulk", requested_at_ms=n, cost_s=cost_s), 1)
-    first, second = tasks(scheduler.tick(10))
-    scheduler.on_inspected(result(first), 20)
-    found = []
-    for step in range(8):
-        scheduler.on_worker(replace(worker(pending=(second.chunk_id,)), step=step, steps=8), 30 + step)
-        found += [step] * len(tasks(scheduler.tick(30 + step)))
-    assert found == handed_out_at_steps
-
-
 def test_refused_frames_end_the_job_before_anything_is_released(scheduler):
     scheduler.on_plan(plan(chunks=2, chained=False), 1)
     first, second = tasks(scheduler.tick(10))
