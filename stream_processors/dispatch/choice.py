@@ -15,6 +15,8 @@ from stream_processors.dispatch.fairness import LaneShares
 from stream_processors.dispatch.job import Job
 from stream_processors.dispatch.line import Found, LaneTable, Line
 
+AHEAD = 2
+"""Chunks that express may have got before its turn; paid back like all else."""
 Wants = Callable[[Job, BatchKey | None], int | None]
 """The chunk that this job wants rendered now, of this kind or of any; None when it is over or has none."""
 LoadTime = Callable[[Job], float]
@@ -69,9 +71,11 @@ class Queue:
             queue.look_again()
 
     def express(self, now_ms: int) -> Turn | None:
-        """The first express job, while its lane has not had more than its share."""
-        found = self.lanes["express"].head(now_ms) if self.shares.credit_s("express") >= 0 else None
-        return None if found is None else _turn(found, in_turn=True)
+        """The first express job, while its lane is at most AHEAD chunks beyond its share."""
+        found = self.lanes["express"].head(now_ms)
+        if found is None or self.shares.credit_s("express") + AHEAD * found.job.chunk_cost_s < 0:
+            return None
+        return _turn(found, in_turn=True)
 
     def companion(self, kind: BatchKey, lane: Lane, now_ms: int) -> Turn | None:
         """Another chunk for a batch of this kind: of the same lane first, then of the faster ones."""

@@ -53,7 +53,7 @@ class Handing:
         lanes first, so it waits for what runs there and not for what waits. One beyond what each wants, and only
         while its lane has not had more than its share."""
         turn = queue.express(now_ms)
-        if turn is None or (worker := self.workers.full(pool, turn.job.model)) is None:
+        if turn is None or (worker := self.workers.full(pool, turn.job.model, now_ms)) is None:
             return []
         queue.charge(turn)
         return self._send(turn, worker, now_ms)

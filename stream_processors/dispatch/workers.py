@@ -20,6 +20,8 @@ STALLED_MS = 15_000
 """A worker that announces a chunk and does not move on with it is left alone after this long, or after PATIENCE times
 what it should need for its next step, whichever is longer."""
 PATIENCE = 3.0
+REACH_S = 0.75
+"""What it takes, with some to spare, from handing a chunk out to its being ready at a worker."""
 LEARNING = 0.2
 """Weight of the newest measurement in an exponentially weighted mean."""
 SPEED_RANGE = (0.05, 20.0)
@@ -91,10 +93,13 @@ class Worker:
             busy_s -= running.cost_s * min(1.0, self.state.step / self.state.steps)
         return busy_s
 
-    def running_s(self) -> float:
-        """Expected seconds until it is done with what it renders."""
-        running = self.work.get(self.state.pending[0], UNKNOWN) if self.state.pending else UNKNOWN
-        return running.cost_s * self.slowness * (1 - min(1.0, self.state.step / max(1, self.state.steps)))
+    def decides_in_s(self, now_ms: int) -> float:
+        """Expected seconds until it has decided what to render next: a step before what runs is done, or a moment."""
+        state = self.state
+        running = self.work.get(state.pending[0], UNKNOWN) if state.pending else UNKNOWN
+        takes_s = running.cost_s * self.slowness
+        done = min(1.0, (state.step + 1) / state.steps) if state.steps else 0.0
+        return takes_s * (1 - done) - (now_ms - self.heard_at_ms) / 1_000
 
     def rank(self) -> Rank:
         return self.busy_s() * self.slowness, self.slowness, self.load(), self.state.worker_id
@@ -237,16 +242,19 @@ class Workers:
             heappop(heap)
         return None
 
-    def full(self, pool: str, model: str) -> Worker | None:
-        """Of the workers that hold all they want and nothing beyond it, with this model warm, the one that is done
-        first with what it renders. Looks at all of them: only an express chunk that found no room asks."""
+    def full(self, pool: str, model: str, now_ms: int) -> Worker | None:
+        """Of the workers that hold all they want and nothing beyond it, with this model warm, the one that decides
+        first what to render next, of those that a chunk still reaches before. Looks at all of them: only an express
+        chunk that found no room asks."""
         able = [
             w
             for w in (self._workers[name] for name in self._pools.get(pool, ()))
             if w.load() == w.state.capacity and w.state.partitions and not (w.stalled or self._drained(w))
         ]
-        ready = [w for w in able if model in w.state.models]
-        return min(ready, key=lambda w: (w.running_s(), w.state.worker_id), default=None)
+        times = [(w.decides_in_s(now_ms), w) for w in able if model in w.state.models]
+        in_time = [(at_s, w.state.worker_id, w) for at_s, w in times if at_s >= REACH_S]
+        late = [(-at_s, w.state.worker_id, w) for at_s, w in times if at_s < REACH_S]
+        return min(in_time or late, default=(0.0, "", None))[-1]
 
     def warm(self, pool: str) -> Iterator[str]:
         """Models that a worker of this pool with room has warm."""

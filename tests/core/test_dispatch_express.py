@@ -28,7 +28,7 @@ def full(*names: str, models: tuple[str, ...] = ("shapes",)) -> tuple[Scheduler,
     """A scheduler whose workers hold two bulk chunks each, with more waiting; and what each holds."""
     scheduler, held = Scheduler(WEIGHTS), {name: [] for name in names}
     for number in range(4 * len(names)):
-        scheduler.on_plan(plan(f"bulk-{number}", chunks=1, lane="bulk", requested_at_ms=number), 0)
+        scheduler.on_plan(plan(f"bulk-{number}", chunks=1, lane="bulk", requested_at_ms=number, cost_s=8.0), 0)
     for name in names:
         scheduler.on_worker(says(name, models=models), 0)
     out = scheduler.tick(0)
@@ -40,9 +40,17 @@ def full(*names: str, models: tuple[str, ...] = ("shapes",)) -> tuple[Scheduler,
 def test_an_express_chunk_goes_to_the_full_worker_that_is_done_first() -> None:
     scheduler, held = full("w0", "w1")
     scheduler.on_worker(says("w0", *held["w0"], step=1), 1)
-    scheduler.on_worker(says("w1", *held["w1"], step=6), 1)
+    scheduler.on_worker(says("w1", *held["w1"], step=4), 1)
     scheduler.on_plan(plan("now", chunks=1, lane="express"), 2)
     assert sent(scheduler.tick(2)) == [("w1", "default/now")]
+
+
+def test_a_worker_that_has_decided_already_is_not_asked_if_another_has_not() -> None:
+    scheduler, held = full("w0", "w1")
+    scheduler.on_worker(says("w0", *held["w0"], step=1), 1)
+    scheduler.on_worker(says("w1", *held["w1"], step=7), 1)
+    scheduler.on_plan(plan("now", chunks=1, lane="express"), 2)
+    assert sent(scheduler.tick(2)) == [("w0", "default/now")]
 
 
 def test_a_worker_gets_one_chunk_beyond_what_it_wants_and_only_express() -> None:
@@ -51,7 +59,7 @@ def test_a_worker_gets_one_chunk_beyond_what_it_wants_and_only_express() -> None
     assert sent(scheduler.tick(1)) == []
     for number in range(4):
         scheduler.on_plan(plan(f"now-{number}", chunks=1, lane="express", cost_s=0.001), 2)
-    assert Counter(name for name, _ in sent(scheduler.tick(2))) == {"w0": 1}
+    assert Counter(name for name, _ in sent(scheduler.tick(2))) == {"w0": 1, "w1": 1}
     assert sent(scheduler.tick(3)) == []
 
 
