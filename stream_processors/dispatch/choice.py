@@ -54,11 +54,10 @@ class Queue:
         """The job to serve next; None when no job wants a chunk. warm: models that workers with room have warm, looked
         at only when that decides; None: it does not matter."""
         while True:
-            costs_s = {
-                lane: found.job.chunk_cost_s
-                for lane, queue in self.lanes.items()
-                if (found := queue.head(now_ms)) is not None
-            }
+            costs_s: dict[Lane, float] = {}
+            for lane, lane_queue in self.lanes.items():
+                if (found := lane_queue.head(now_ms)) is not None:
+                    costs_s[lane] = found.job.chunk_cost_s
             if not costs_s:
                 return None
             queue = self.lanes[self.shares.pick(costs_s)]

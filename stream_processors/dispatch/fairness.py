@@ -73,13 +73,14 @@ class Shares:
 
     def virtual_s(self, name: str) -> float:
         """One that was away starts at the present: it gets no credit for time it did not ask for."""
-        return max(self._virtual_s.get(name, 0.0), self._floor_s)
+        virtual_s = self._virtual_s.get(name, 0.0)
+        return virtual_s if virtual_s > self._floor_s else self._floor_s
 
     def charge(self, name: str, cost_s: float, weight: float, in_turn: bool = True) -> None:
         """Book what was dispatched. In turn, it moves the present on; out of turn, those before it keep their place."""
         start_s = self.virtual_s(name)
         if in_turn:
-            self._floor_s = max(self._floor_s, start_s)
+            self._floor_s = start_s  # never below the floor as it was
             self._virtual_s[name] = start_s + cost_s / weight
         else:
             self._virtual_s[name] = max(start_s, min(start_s, self._floor_s + DEBT_S) + cost_s / weight)

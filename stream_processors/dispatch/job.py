@@ -68,6 +68,8 @@ class Job:
         """Why it gets no further chunk for now, in a few words; "" while it does."""
         if self.row.steering.held:
             return "held"
+        if not self.switches:
+            return ""
         return self.switches.stopping(self.placement.pool, self.lane, self.plan.request.tenant)
 
     @property

@@ -143,10 +143,18 @@ class Line:
         return None
 
     def _of_tenant(self, tenant_s: float, tenant: str, now_ms: int) -> Found | None:
-        shares, accounts = self._table.accounts_of(tenant), self._accounts[tenant]
+        accounts = self._accounts[tenant]
+        shares = self._table.accounts_of(tenant)
         while accounts:
             virtual_s, account = accounts[0]
-            if (present_s := shares.virtual_s(account)) != virtual_s:
+            if len(accounts) == 1 and self._whole:
+                # Nobody to compare it with: neither here, nor in another line.
+                found = self._of_account((tenant_s, tenant, virtual_s, account), now_ms)
+                if found is not None:
+                    return found
+                accounts.clear()
+                del self._heaps[tenant, account]
+            elif (present_s := shares.virtual_s(account)) != virtual_s:
                 heapreplace(accounts, (present_s, account))
             elif (found := self._of_account((tenant_s, tenant, virtual_s, account), now_ms)) is not None:
                 return found
@@ -162,11 +170,12 @@ class Line:
             found = self._oldest(heaps.ages, now_ms)
             if found is not None:
                 return Found(*found, (*where, False, heaps.ages[0]))
-        while heaps.orders:
-            order = heaps.orders[0]
+        orders = heaps.orders
+        while orders:
+            order = orders[0]
             if self._orders.get(order[-1]) == order and (wanted := self._wanted(order[-1])) is not None:
-                return Found(*wanted, (*where, True, order))
-            heappop(heaps.orders)
+                return Found(wanted[0], wanted[1], (*where, True, order))
+            heappop(orders)
             self._entries -= 1
         return None
 
@@ -182,7 +191,7 @@ class Line:
     def _wanted(self, key: str) -> tuple[Job, int] | None:
         """A job of this line and the chunk that it wants; one that wants none leaves the line until it is put again."""
         job = self._table.jobs.get(key)
-        if job is not None and key in self._orders and (chunk := self._wants(job)) is not None:
+        if job is not None and (chunk := self._wants(job)) is not None and key in self._orders:
             return job, chunk
         if self._orders.pop(key, None) is not None and self._whole:
             self._table.jobs.pop(key, None)
