@@ -73,9 +73,11 @@ def cluster(workers: int) -> Iterator[Any]:
                 env={**os.environ, URL_VARIABLE: url},
             )
         try:
-            task = _made(url).tasks["chunk"]
-            _ready(task, log)
-            yield task
+            made = _made(url)
+            _ready(made.tasks["chunk"], log)
+            yield made.tasks["chunk"]
+            made.backend.result_consumer.stop()
+            made.close()
         finally:
             celery.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -123,13 +123,27 @@ class LaneQueue:
         key, order, model = job.key, job.order(), job.model
         self.table.jobs[key] = job
         self._all.put(job, key, order)
-        if model not in self._models:
-            self._models[model] = Line(self.table, self._any)
-        self._models[model].put(job, key, order)
+        if (line := self._line_of(model)) is not self._all:
+            line.put(job, key, order)
         for kind in job.kinds:
             if kind not in self._kinds:
                 self._kinds[kind] = Line(self.table, self._of_kind(kind))
             self._kinds[kind].put(job, key, order)
+
+    def _line_of(self, model: str) -> Line:
+        """The line of a model's jobs. As long as there is one model, that is the line of all."""
+        if model not in self._models:
+            for other, line in self._models.items():
+                if line is self._all:
+                    self._models[other] = self._filled(other)
+            self._models[model] = Line(self.table, self._any) if self._models else self._all
+        return self._models[model]
+
+    def _filled(self, model: str) -> Line:
+        line = Line(self.table, self._any)
+        for job in [job for job in self.table.jobs.values() if job.model == model]:
+            line.put(job, job.key, job.order())
+        return line
 
     def head(self, now_ms: int) -> Found | None:
         """The job whose turn it is."""
