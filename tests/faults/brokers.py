@@ -20,7 +20,7 @@ from ops.local.jars import fetch_jars
 from ops.local.kafka import LocalKafka, LocalKafkaError
 
 CLUSTER_ID = "cmVlbGJ1cy1mYXVsdHMtMQ"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 POLL_S = 0.2
 
 
