@@ -135,10 +135,9 @@ class Scheduler:
         out = spend_late(self._book, rendered, now_ms)
         if owner != rendered.job and rendered.status != "withdrawn":
             other = self.jobs[owner]
-            index = next(
-                i for i, c in enumerate(other.row.chunks) if c.state == "d" and other.ids[i] == rendered.chunk_id
-            )
-            out += self._came_back(other, _for_another(inspected, other, index), now_ms)
+            for index in [i for i, c in enumerate(other.row.chunks) if c.state == "d"]:
+                if other.ids[index] == rendered.chunk_id:
+                    return [*out, *self._came_back(other, _for_another(inspected, other, index), now_ms)]
         return out
 
     def _came_back(self, job: Job, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:

@@ -11,6 +11,7 @@ from unittest import mock
 from msgspec.structs import replace
 
 from stream_processors.dispatch import core as dispatch_core
+from stream_processors.dispatch import metering
 from stream_processors.mux import core as mux_core
 from stream_processors.track import core as track_core
 from tests.simulation import muxing
@@ -33,6 +34,8 @@ BUGS: Mapping[str, str] = {
     "no cap on attempts": "a chunk that cannot be rendered is tried for ever",
     "webhook id per attempt": "each try of a webhook has an id of its own",
     "every request owns its id": "track admits whatever dispatch has taken in",
+    "a report counts whenever it comes": "device time of a report that comes twice is metered twice",
+    "late device time is nobody's": "what is reported after a job's end is in no usage record",
 }
 
 
@@ -50,6 +53,13 @@ _admission = track_core.admission
 
 def _admits_all(state: Any, event: Any) -> Any:
     return _admission(replace(state, fingerprint=event.fingerprint), event)
+
+
+_counted = metering._counted
+
+
+def _counted_always(row: Any, rendered: Any) -> Any:
+    return _counted(replace(row, counted=()), rendered)
 
 
 _timeline = mux_core.timeline
@@ -70,6 +80,10 @@ def seeded(bug: str) -> Iterator[frozenset[str]]:
         patches = (mock.patch.object(muxing, "timeline", _short_timeline),)
     elif bug == "every request owns its id":
         patches = (mock.patch.object(track_core, "admission", _admits_all),)
+    elif bug == "a report counts whenever it comes":
+        patches = (mock.patch.object(metering, "_counted", _counted_always),)
+    elif bug == "late device time is nobody's":
+        patches = (mock.patch.object(dispatch_core, "spend_late", return_value=[]),)
     elif bug == "no cap on attempts":
         patches = (mock.patch.object(dispatch_core, "MAX_FAILURES", 10**9),)
     for patch in patches:
