@@ -71,10 +71,13 @@ class Queue:
 
     def express(self, now_ms: int) -> Turn | None:
         """The first express job, while its lane is at most AHEAD chunks beyond its share."""
-        found = self.lanes["express"].head(now_ms)
-        if found is None or self.shares.credit_s("express") + AHEAD * found.job.chunk_cost_s < 0:
-            return None
-        return _turn(found, in_turn=True)
+        queue = self.lanes["express"]
+        while (found := queue.head(now_ms)) is not None:
+            if self.shares.credit_s("express") + AHEAD * found.job.chunk_cost_s < 0:
+                return None
+            if (head := queue.confirmed()) is not None:
+                return queue.turn(head, now_ms, None)
+        return None
 
     def companion(self, kind: BatchKey, lane: Lane, now_ms: int) -> Turn | None:
         """Another chunk for a batch of this kind: of the same lane first, then of the faster ones."""
@@ -85,10 +88,9 @@ class Queue:
 
     def charge(self, turn: Turn, load_s: float = 0.0) -> None:
         """Book one chunk, and the loading of its model where a worker has to change it."""
-        job = turn.job
-        cost_s = job.chunk_cost_s + load_s
-        self.shares.charge(job.lane, cost_s)
-        self.lanes[job.lane].charge(turn, cost_s)
+        cost_s, lane = turn.job.chunk_cost_s + load_s, turn.job.lane
+        self.shares.charge(lane, cost_s)
+        self.lanes[lane].charge(turn, cost_s)
 
 
 class LaneQueue:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 from msgspec.structs import replace
 
@@ -168,13 +169,16 @@ class Job:
 
     def order(self) -> Order:
         """Earliest deadline first, then highest priority, begun before not begun, age."""
-        deadline_ms = self.deadline_ms
+        # `deadline_ms` and `priority` written out: this is asked for at every decision.
+        plan, row = self.plan, self.row
+        request, steering = plan.request, row.steering
+        deadline_ms = steering.deadline_ms if steering.deadline_at_ms else request.deadline_ms
         return (
-            float("inf") if deadline_ms is None else deadline_ms,
-            -self.priority,
-            self.row.started_at_ms == 0,
-            self.plan.requested_at_ms,
-            self.key,
+            inf if deadline_ms is None else deadline_ms,
+            -(steering.priority if steering.priority_at_ms else request.priority),
+            row.started_at_ms == 0,
+            plan.requested_at_ms,
+            plan.job,
         )
 
     def progress(self, queue_position: int | None = None, eta_s: float | None = None) -> Progress:
