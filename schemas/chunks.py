@@ -3,6 +3,7 @@
 Split writes only spans into the plan; dispatch, mux and tests derive the rest here, so a plan stays one small record.
 """
 
+from collections import Counter
 from functools import lru_cache
 
 from schemas.ids import chunk_id, chunk_object_key, input_object_key, seed_of
@@ -53,6 +54,8 @@ def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
     specs: list[ChunkSpec] = []
     inputs = {made.shot: made.chunk for made in plan.inputs}
     render, request, seeds = plan.render, plan.request, shot_seeds(plan)
+    own = {(n, given.chunk): given.seed for n, shot in enumerate(request.shots) for given in shot.chunk_seeds}
+    within: Counter[int] = Counter()
     for index, span in enumerate(plan.chunks):
         shot = request.shots[span.shot]
         given = (
@@ -65,7 +68,7 @@ def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
                 model_revision=render.model_revision,
                 prompt=shot.prompt,
                 negative_prompt=shot.negative_prompt,
-                seed=_seed(seeds[span.shot], span.first_frame),
+                seed=own.get((span.shot, within[span.shot]), _seed(seeds[span.shot], span.first_frame)),
                 steps=render.steps,
                 guidance=render.guidance,
                 width_px=render.width_px,
@@ -77,6 +80,7 @@ def chunk_specs(plan: Plan) -> tuple[ChunkSpec, ...]:
                 given_chunk=given,
             )
         )
+        within[span.shot] += 1
         assert span.after < index
     return tuple(specs)
 

@@ -81,6 +81,15 @@ class Background(Record, frozen=True, kw_only=True):
     """Description of the background to be made."""
 
 
+class ChunkSeed(Record, frozen=True, kw_only=True):
+    """A seed for one chunk of a shot."""
+
+    chunk: Annotated[int, Meta(ge=0, le=999)]
+    """0-based index of the chunk within its shot."""
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    """Start of its random numbers."""
+
+
 class Shot(Record, frozen=True, kw_only=True):
     """One prompt with a duration: a piece of the storyboard."""
 
@@ -120,6 +129,9 @@ class Shot(Record, frozen=True, kw_only=True):
     """Replacement of the background."""
     trim: Trim | None = None
     """Part of the rendered shot that is used."""
+    chunk_seeds: Annotated[tuple[ChunkSeed, ...], Meta(max_length=50)] = ()
+    """Chunks whose seed does not follow from the shot's: each of the model's chunks at most once. What is chained to
+    such a chunk starts from its frames, and so is rendered anew as well."""
 
 
 class Transition(Record, frozen=True, kw_only=True):

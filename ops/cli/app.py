@@ -47,6 +47,7 @@ COMMAND_MODULES = (
     "jobs",
     "steering",
     "quote",
+    "redo",
     "switches",
     "batch",
     "video",

@@ -130,6 +130,13 @@ class AsyncClient:
 
         return [AsyncJob(job, self._client) for job in await asyncio.to_thread(send)]
 
+    async def redo(
+        self, request: Request, shot: int, chunk: int | None = None, *, seed: int | None = None, job_id: str = ""
+    ) -> AsyncJob:
+        """See Client.redo."""
+        job = await asyncio.to_thread(self._client.redo, request, shot, chunk, seed=seed, job_id=job_id)
+        return AsyncJob(job, self._client)
+
     async def job(self, job_id: str) -> AsyncJob:
         """See Client.job."""
         return AsyncJob(await asyncio.to_thread(self._client.job, job_id), self._client)

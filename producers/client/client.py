@@ -14,6 +14,7 @@ from producers.client.download import fetch
 from producers.client.inbox import Inbox
 from producers.client.mailbox import CLOSED, Mailbox
 from producers.client.orders import Orders
+from producers.client.redo import redone
 from producers.client.sending import SOURCE, Sender
 from producers.client.signing import Signer
 from producers.client.story import Story, submission_id
@@ -206,6 +207,16 @@ class Client(Orders):
     def _prepared(self, request: Request) -> JobRequest:
         plain = addressed(request, self.tenant, self.reply_topic)
         return checked(plain, lambda: id_of_content(plain))
+
+    def redo(
+        self, request: Request, shot: int, chunk: int | None = None, *, seed: int | None = None, job_id: str = ""
+    ) -> Job:
+        """Publish a job that makes the same video but for one shot, or one chunk of it (`redo.redone`).
+
+        request: as it was submitted, its job_id included; without one, the id is made from the content as `submit` does
+        Raises InvalidMessage that names what is wrong.
+        """
+        return self.submit(redone(self._prepared(request), shot, chunk, seed=seed, job_id=job_id))
 
     def job(self, job_id: str) -> Job:
         """A job that was sent before, by whomever, with this client's reply topic."""

@@ -6,13 +6,15 @@ from typing import Any
 
 from ops.settings import Settings
 from producers.client.core import checked, key_of, name_of, new_job_id
+from producers.client.finding import find
 from producers.client.orders import Orders
 from producers.client.reader import TopicReader
+from producers.client.redo import redone
 from producers.client.sending import Sender
 from producers.client.signing import Signer
-from schemas.errors import Transient
+from schemas.errors import Fatal, Transient
 from schemas.events import JobFinished, JobState
-from schemas.ids import job_key
+from schemas.ids import fingerprint, job_key
 from schemas.lifecycle import TERMINAL
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import JOBS_FINISHED, JOBS_STATE
@@ -54,6 +56,31 @@ class Operator(Orders):
         good = (checked(request, new_job_id) for request in requests)
         for request in self._sender.requests(good):
             yield name_of(job_key(request.tenant, request.job_id))
+
+    def redo(
+        self,
+        job: str,
+        shot: int,
+        chunk: int | None = None,
+        *,
+        seed: int | None = None,
+        job_id: str = "",
+        request: JobRequest | None = None,
+    ) -> str:
+        """Publish a job that makes the video of a completed job again but for one shot or chunk; returns its name.
+
+        request: of the job; looked up on the request topics if left out
+        Raises Fatal for a job that is not completed or whose request is gone, InvalidMessage that names what is wrong.
+        """
+        state = self.state(job)
+        if state is None or state.video is None:
+            stands = "not known" if state is None else state.state
+            raise Fatal(f"job {job} is {stands}; only a completed job can be redone in part, send others again")
+        original = request or find(self.settings, state)
+        if fingerprint(original) != state.fingerprint:
+            raise Fatal(f"the request is not that of job {job}; give the one that was sent")
+        seeds = state.video.provenance.seeds
+        return self.submit(redone(original, shot, chunk, seed=seed, job_id=job_id, seeds=seeds))
 
     def named(self, job: str) -> tuple[str, str]:
         """A job of any tenant, by its name."""

@@ -127,10 +127,23 @@ def _check_chunks(request: JobRequest, frames: tuple[int, ...], model: ModelEntr
             most = f"{model.clip_frames / request.output.fps:g} s ({model.clip_frames} frames)"
             remedy = f'say "independent", or make the shot at most {most}'
             raise _refusal(f"shots[{index}].continuity", f"model {model.name} cannot continue a clip; {remedy}")
+    _check_chunk_seeds(request, frames, model)
     chunks = sum(chunk_count(shot, count, model) for shot, count in zip(request.shots, frames, strict=True))
     if chunks > limits.max_chunks:
         what = f"{sum(frames)} frames are {chunks} chunks of model {model.name}"
         raise _limit("shots", f"{what}; the limit is {limits.max_chunks}; make the video shorter or fps lower")
+
+
+def _check_chunk_seeds(request: JobRequest, frames: tuple[int, ...], model: ModelEntry) -> None:
+    for index, (shot, count) in enumerate(zip(request.shots, frames, strict=True)):
+        chunks, seen = chunk_count(shot, count, model) if shot.chunk_seeds else 0, set[int]()
+        for place, given in enumerate(shot.chunk_seeds):
+            field = f"shots[{index}].chunk_seeds[{place}].chunk"
+            if given.chunk >= chunks:
+                raise _refusal(field, f"found {given.chunk}; the shot has the chunks 0 to {chunks - 1}")
+            if given.chunk in seen:
+                raise _refusal(field, f"found {given.chunk} again; give every chunk one seed")
+            seen.add(given.chunk)
 
 
 def _check_transitions(request: JobRequest, frames: tuple[int, ...]) -> None:

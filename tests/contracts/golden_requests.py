@@ -2,6 +2,7 @@
 
 from schemas.request import (
     Background,
+    ChunkSeed,
     Control,
     Cue,
     Destination,
@@ -82,6 +83,7 @@ EVERY_FIELD = JobRequest(
             first_keyframe=_FILE, last_keyframe=_FILE,
             controls=(Control(kind="pose", media=_CLIP, strength=0.8),),
             background=Background(kind="colour", colour="#00aa55"), trim=Trim(start_s=0.5, end_s=3.5),
+            chunk_seeds=(ChunkSeed(chunk=1, seed=43),),
         ),
         Shot(prompt="the cat sleeps", duration_s=3.0, background=Background(kind="prompt", prompt="a sunny garden")),
         Shot(prompt="the cat wakes up", duration_s=2.0, background=Background(kind="media", media=_CLIP)),

@@ -19,9 +19,19 @@ BY_ENTITY = {topic.entity: topic for topic in topics.LIVE_TOPICS}
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_example_decodes_and_comes_back(path):
-    kind = BY_ENTITY[path.parent.name].record
-    record = codec.decode(kind, path.read_bytes())
+    topic = BY_ENTITY[path.parent.name]
+    record, kind = _decoded((topic.record, *topic.also), path.read_bytes())
     assert codec.decode(kind, codec.encode(record)) == record
+
+
+def _decoded(kinds, raw):
+    """A topic that carries several records: the one that this is."""
+    for kind in kinds[:-1]:
+        try:
+            return codec.decode(kind, raw), kind
+        except InvalidMessage:
+            continue
+    return codec.decode(kinds[-1], raw), kinds[-1]
 
 
 def test_there_are_examples_of_every_public_topic():

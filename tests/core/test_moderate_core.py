@@ -136,7 +136,7 @@ MESSAGES = [
     (shot(colour="red"), "shots[0].colour",
      'shots[0]: unknown field "colour"; known are prompt, duration_s, negative_prompt, seed, continuity, '
      "model, style, guidance, steps, reference_images, source_video, source_strength, first_keyframe, last_keyframe, "
-     "controls, background, trim"),
+     "controls, background, trim, chunk_seeds"),
     (request(shot=[SHOT]), "shot", 'the request: unknown field "shot"; did you mean shots?'),
     (request(shots=[]), "shots", "shots: found a list of 0 entries; expected a list of 1 to 50 entries"),
     (request(shots=[{"duration_s": 1}]), "shots[0].prompt",

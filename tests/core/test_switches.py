@@ -65,8 +65,8 @@ def test_a_paused_lanes_room_goes_to_the_others_in_their_proportion() -> None:
     served = [t.lane for t in tasks(render_all(scheduler, rounds=40))]
     assert (served.count("express"), served.count("standard"), served.count("bulk")) == (0, 30, 10)
     turn(scheduler, "lane", "express", "on")
-    (task,) = tasks(scheduler.tick(20))
-    scheduler.on_inspected(result(task), 20)
+    for task in tasks(scheduler.tick(20)):
+        scheduler.on_inspected(result(task), 20)
     served = [t.lane for t in tasks(render_all(scheduler, 21, rounds=23))]
     assert served.count("express") >= 15, "and it has saved up no more than its share"
     assert served.count("standard") >= 4
@@ -146,7 +146,8 @@ SWITCHES = st.tuples(
 @settings(max_examples=80, deadline=None)
 def test_no_chunk_goes_where_it_may_not_and_none_waits_that_may_go(history) -> None:
     jobs = [plan(f"j{n}", tenant=t, lane=lane, chunks=4, seed=n) for n, (t, lane) in enumerate(
-        (t, lane) for t in ("ada", "bob") for lane in LANES)]  # fmt: skip
+        # not express, which goes to full workers too
+        (t, lane) for t in ("ada", "bob") for lane in LANES[1:])]  # fmt: skip
     scheduler = scheduler_with(*jobs)
     scheduler.on_worker(worker("w1", capacity=1), 0)
     off: set[tuple[str, str]] = set()

@@ -1,14 +1,23 @@
-"""Holding and pausing on a real broker: before the plan, across a kill, and going on again."""
+"""Steering on a real broker: holding and pausing before the plan and across a kill, redoing what Kafka still knows."""
 
 import pytest
+from msgspec.structs import replace
 
+from ops.bus import clients
+from ops.bus.sending import Outbox
 from ops.switches import switched_off, turn
+from producers.client import Operator, one_shot
+from producers.client.redo import redone
 from schemas.codec import decode
+from schemas.errors import Fatal
 from schemas.events import JobState
+from schemas.ids import fingerprint
 from schemas.records import Outgoing
-from schemas.topics import JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, PLANS_READY, SCHEDULER_SWITCHES
+from schemas.request import JobRequest
+from schemas.topics import JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, JOBS_STATE, PLANS_READY, SCHEDULER_SWITCHES
 from schemas.work import Command
 from tests.core.plans import plan
+from tests.core.test_track_core import VIDEO
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
 from tests.e2e.test_dispatch_and_track import Rest
@@ -57,3 +66,29 @@ def stopped(settings) -> dict[str, str]:
     last = {r.key: decode(JobState, r.value) for r in read_all(settings, JOBS_STATE)}
     states = [state for state in last.values() if state.progress is not None and state.progress.stopped]
     return {state.job.removeprefix("default/"): state.progress.stopped for state in states}
+
+
+def test_a_redo_finds_the_request_among_others_of_its_moment_or_says_that_it_is_gone(settings) -> None:
+    operator, outbox = Operator(settings), Outbox(clients.producer(settings), settings.prefix, "test")
+    for tenant in ("acme", "default"):
+        for seed in range(3):
+            operator.submit(one_shot("a ball", duration_s=1, job_id="film", tenant=tenant, seed=seed))
+    requests = read_all(settings, JOBS_REQUESTED["standard"])
+    second = next(r for r in requests if decode(JobRequest, r.value).shots[0].seed == 1 and b"acme" not in r.value)
+    state = JobState(
+        job="default/film", state="completed", sequence=9, lane="express", model="shapes",
+        requested_at_ms=second.timestamp_ms, updated_at_ms=second.timestamp_ms + 9, video=VIDEO,
+        fingerprint=fingerprint(decode(JobRequest, second.value)),
+    )  # fmt: skip
+    outbox.send([Outgoing(JOBS_STATE, state.job, state)])
+    assert outbox.producer.flush(30) == 0
+    name = operator.redo("film", 0)
+    found = [decode(JobRequest, r.value) for r in read_all(settings, JOBS_REQUESTED["standard"])]
+    (new,) = [request for request in found if request.job_id == name]
+    assert new == redone(decode(JobRequest, second.value), 0)
+    outbox.send([Outgoing(JOBS_STATE, state.job, replace(state, sequence=10, fingerprint="0" * 64))])
+    assert outbox.producer.flush(30) == 0
+    with pytest.raises(Fatal, match=r"is not on its topic any more .* give it as a file with --request"):
+        operator.redo("film", 0)
+    with pytest.raises(Fatal, match="job none is not known; only a completed job"):
+        operator.redo("none", 0)
