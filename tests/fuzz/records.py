@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ops.stages import STAGES
+from ops.stages import FOLLOWED, STAGES
 from schemas.chunks import frames_of
 from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage
@@ -34,8 +34,9 @@ NOBODYS = "https://127.0.0.1/picture.png"
 
 def topics() -> tuple[Topic, ...]:
     """Topics that a running stage reads record by record. Left out: tables that only their own stage writes and reads
-    (jobs.state, dispatch.state), topics without records, and the pool that no worker of the run serves."""
-    read = {topic for stage in STAGES.values() for topic in stage.reads}
+    (jobs.state, dispatch.state), topics without records, those that are followed without a group, and the pool that no
+    worker of the run serves."""
+    read = {topic for stage in STAGES.values() for topic in stage.reads} - FOLLOWED
     found = [t for t in read if t.record is not None and not t.compacted and t is not CHUNKS["cuda"]]
     return tuple(sorted(found, key=lambda topic: topic.entity))
 
