@@ -34,6 +34,7 @@ from schemas.topics import (
     JOBS_EVENTS,
     JOBS_STATE,
     PLANS_DRAFTED,
+    PLANS_PARKED,
     PLANS_READY,
 )
 from schemas.work import SchedulerRow
@@ -44,7 +45,7 @@ from tests.e2e.test_cli import Shell, published, state
 
 pytestmark = pytest.mark.kafka
 TOPICS = (
-    DISPATCH_STATE, JOBS_STATE, JOBS_EVENTS, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
+    DISPATCH_STATE, JOBS_STATE, JOBS_EVENTS, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(), PLANS_PARKED,
 )  # fmt: skip
 LATER_MS = 50 * HOUR_MS
 """What is put now is old by then."""

@@ -27,7 +27,7 @@ from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
 
 DEADLINE_S = 120.0
-STRANGERS = 40
+STRANGERS = 90
 """Schemas that are there before ours, so that no id is by chance that of the file registry."""
 REQUEST = JobRequest(job_id="from-java", shots=(Shot(prompt="a red ball", duration_s=2.0),))
 
@@ -57,7 +57,10 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Real]:
             registry.rest.register(f"stranger-{number}", json.dumps(other))
         with pytest.raises(Fatal, match="run `reelbus schemas push`"):
             registry.prepare(["JobRequest"])
-        assert all(new for _, _, new in schema_registry.push(registry, _all_schemas()))
+        first: dict[str, bool] = {}
+        for subject, _, new in schema_registry.push(registry, _all_schemas()):
+            first.setdefault(subject, new)  # to a registry, one that differs in its docs alone is no new version
+        assert all(first.values())
         yield _Real(url, registry)
 
 
