@@ -45,7 +45,8 @@ from tests.e2e.test_cli import Shell, published, state
 
 pytestmark = pytest.mark.kafka
 TOPICS = (
-    DISPATCH_STATE, JOBS_STATE, JOBS_EVENTS, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(), PLANS_PARKED,
+    DISPATCH_STATE, JOBS_STATE, JOBS_EVENTS, *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(),
+    PLANS_PARKED,
 )  # fmt: skip
 LATER_MS = 50 * HOUR_MS
 """What is put now is old by then."""
