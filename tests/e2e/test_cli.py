@@ -426,7 +426,7 @@ def test_up_starts_everything_and_leaves_nothing_behind(bare_settings, kafka_jar
     assert len(ours) >= 10  # the broker and nine stages
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (0, "")
+    assert (process.returncode, out) == (0, ""), err
     assert err.splitlines()[-1] == "stopped"
     assert "Traceback" not in err
     assert [pid for pid in ours if Path(f"/proc/{pid}").exists()] == []
