@@ -67,14 +67,16 @@ class CostTable:
     def expected_s(self, pool: str, spec: ChunkSpec, prior_s: float, clip_frames: int) -> float:
         """Device-seconds that a chunk will take. prior_s: the registry's figure for a clip of clip_frames frames."""
         kind = kind_of(pool, spec)
-        known = self.seen(pool, spec)
+        known = self._nearest(kind)
         if known is None:
             return prior_s * min(1.0, kind.frames / clip_frames)
         return known.chunk_s * _work(kind) / _work(known)
 
     def seen(self, pool: str, spec: ChunkSpec) -> LearntCost | None:
         """The kind that the expectation of a chunk rests on: its own, or the nearest of its model; None: never seen."""
-        kind = kind_of(pool, spec)
+        return self._nearest(kind_of(pool, spec))
+
+    def _nearest(self, kind: LearntCost) -> LearntCost | None:
         if (own := self._kinds.get(cost_key(kind))) is not None:
             return own
         others = [self._kinds[key] for key in self._models.get((kind.pool, kind.model, kind.model_revision), ())]

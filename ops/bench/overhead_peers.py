@@ -90,7 +90,7 @@ class Pipeline:
         self._settings, self._entry, self._stages = settings, entry, stages
         self._client = Operator(settings)
         self._reader = clients.consumer(settings, clients.group_id(settings, "bench"))
-        self._reader.assign(_places(self._reader, settings, CHUNKS_RENDERED, JOBS_FINISHED))
+        self._reader.assign(places(self._reader, settings, CHUNKS_RENDERED, JOBS_FINISHED))
 
     def close(self) -> None:
         self._reader.close()
@@ -156,7 +156,8 @@ class Pipeline:
             )
 
 
-def _places(reader: Consumer, settings: Settings, *topics: Topic) -> list[TopicPartition]:
+def places(reader: Consumer, settings: Settings, *topics: Topic) -> list[TopicPartition]:
+    """All partitions of these topics, from their beginning."""
     names = [topic.name(settings.prefix) for topic in topics]
     return [TopicPartition(name, p, 0) for name in names for p in range(partition_count(reader, name))]
 

@@ -19,6 +19,7 @@ from typing import Any
 from ops.bench import scheduling_celery as celery
 from ops.bench.scheduling_stack import Ran, Stack, job, stack
 from ops.local.kafka import LocalKafka
+from ops.simulate.measures import percentile
 
 WAIT_BAR, BUSY_BAR, TENANT_BAR = 1.2, 0.97, 2.0
 
@@ -80,7 +81,7 @@ def _figure(name: str, value: float, unit: str, bar: float, holds: bool) -> dict
 
 
 def _p95(waits: Sequence[float]) -> float:
-    return sorted(waits)[min(len(waits) - 1, round(0.95 * (len(waits) - 1)))]
+    return percentile(waits, 0.95) or 0.0
 
 
 def _waits(found: dict[str, Any], *names: str) -> dict[str, float]:

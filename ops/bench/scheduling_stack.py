@@ -7,15 +7,13 @@ blocklist only: the network would need more of the machine than all the rest.
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
-
 from ops import topics_admin
+from ops.bench.overhead_peers import places
 from ops.bus import clients
-from ops.bus.table import partition_count
 from ops.local.supervisor import Supervisor
 from ops.settings import Settings
 from producers.client import Operator
@@ -75,7 +73,7 @@ class Stack:
         self._settings = settings
         self._client = Operator(settings)
         self._reader = clients.consumer(settings, clients.group_id(settings, "bench"))
-        self._reader.assign(_places(self._reader, settings))
+        self._reader.assign(places(self._reader, settings, CHUNKS_RENDERED, JOBS_EVENTS))
         self.ran: dict[str, Ran] = {}
         """First chunk of every job."""
         self.queued: set[str] = set()
@@ -109,7 +107,7 @@ class Stack:
         """Until each of these jobs has had a device."""
         self._until(lambda: self.ran.keys() >= set(jobs), "rendered")
 
-    def _until(self, done, what: str) -> None:  # type: ignore[no-untyped-def]
+    def _until(self, done: Callable[[], bool], what: str) -> None:
         until_s = time.monotonic() + PATIENCE_S
         while not done():
             if time.monotonic() > until_s:
@@ -152,8 +150,3 @@ def stack(folder: Path, bootstrap_servers: str, prefix: str, chunk_s: float, wor
             yield made
         finally:
             made.close()
-
-
-def _places(reader: Consumer, settings: Settings) -> list[TopicPartition]:
-    names = [topic.name(settings.prefix) for topic in (CHUNKS_RENDERED, JOBS_EVENTS)]
-    return [TopicPartition(name, p, 0) for name in names for p in range(partition_count(reader, name))]

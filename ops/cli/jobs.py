@@ -1,16 +1,19 @@
 """`reelbus submit`, `watch`, `get`, `cancel`: what a sender of jobs does."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ops.cli.connection import Place, connected
 from ops.cli.output import data, data_json, say
+
+if TYPE_CHECKING:
+    from producers.client import Operator
 
 ENDED_WITHOUT_VIDEO = 3
 
@@ -205,7 +208,12 @@ def cancel(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Job id, or tenant/job_id.")],
     reason: Annotated[str, typer.Option(help="Kept with the job's result.")] = "",
 ) -> None:
-    """Cancel a job; it stops at the next chunk."""
+    """Cancel a job; it stops at the next denoise step."""
+    send_order(place, job, "cancel", lambda client: client.cancel(job, reason), then="watch")
+
+
+def send_order(place: Place, job: str, what: str, send: "Callable[[Operator], None]", then: str = "get") -> None:
+    """Send one order for a job that is known and has not ended. then: the command that shows what comes of it."""
     from ops.cli.logs import quiet
     from producers.client import Operator
     from schemas.errors import Fatal
@@ -218,5 +226,5 @@ def cancel(
             raise Fatal(f"nothing is known of job {job}; `reelbus watch` shows all jobs")
         if state.state in TERMINAL:
             raise Fatal(f"job {job} is {state.state} already")
-        client.cancel(job, reason)
-    say(f"asked to cancel {job}; next: reelbus watch {job}")
+        send(client)
+    say(f"asked to {what} {job}; next: reelbus {then} {job}")

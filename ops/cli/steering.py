@@ -1,18 +1,13 @@
 """`reelbus hold`, `resume`, `reprioritise`, `move-lane`, `deadline`: orders for a job that is under way."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ops.cli.connection import Place, connected
-from ops.cli.jobs import LaneName
-from ops.cli.output import say
-
-if TYPE_CHECKING:
-    from producers.client import Operator
+from ops.cli.jobs import LaneName, send_order
 
 Name = Annotated[str, typer.Argument(metavar="JOB", help="Job id, or tenant/job_id.")]
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
@@ -28,12 +23,12 @@ def hold(
     place: Place, job: Name, reason: Annotated[str, typer.Option(help="Shown while the job is held.")] = ""
 ) -> None:
     """Hold a job: no further chunk until `resume`. What renders is finished; its deadline still counts."""
-    _order(place, job, "hold", lambda client: client.hold(job, reason))
+    send_order(place, job, "hold", lambda client: client.hold(job, reason))
 
 
 def resume(place: Place, job: Name) -> None:
     """Let a held job go on where it was."""
-    _order(place, job, "resume", lambda client: client.resume(job))
+    send_order(place, job, "resume", lambda client: client.resume(job))
 
 
 def reprioritise(
@@ -42,12 +37,12 @@ def reprioritise(
     priority: Annotated[int, typer.Option(min=-10, max=10, help="Higher goes first among the tenant's jobs.")],
 ) -> None:
     """Change a job's priority within its tenant and lane, from its next chunk on."""
-    _order(place, job, "reprioritise", lambda client: client.reprioritise(job, priority))
+    send_order(place, job, "reprioritise", lambda client: client.reprioritise(job, priority))
 
 
 def move_lane(place: Place, job: Name, lane: Annotated[LaneName, typer.Option(help="Class of service.")]) -> None:
     """Serve a job in another lane, from its next chunk on."""
-    _order(place, job, "move", lambda client: client.move_lane(job, lane.value))
+    send_order(place, job, "move", lambda client: client.move_lane(job, lane.value))
 
 
 def deadline(
@@ -59,7 +54,7 @@ def deadline(
 ) -> None:
     """Change a job's deadline, or take it away."""
     until_ms = when(at, datetime.now(UTC))
-    _order(place, job, "change the deadline of", lambda client: client.change_deadline(job, until_ms))
+    send_order(place, job, "change the deadline of", lambda client: client.change_deadline(job, until_ms))
 
 
 def when(text: str, now: datetime) -> int | None:
@@ -78,21 +73,3 @@ def when(text: str, now: datetime) -> int | None:
     if moment <= now:
         raise typer.BadParameter(f"--at {text!r}: this is past; give a later moment, or `reelbus cancel` the job")
     return round(moment.timestamp() * 1000)
-
-
-def _order(place: Place, job: str, what: str, send: "Callable[[Operator], None]") -> None:
-    """Send one order for a job that is known and has not ended."""
-    from ops.cli.logs import quiet
-    from producers.client import Operator
-    from schemas.errors import Fatal
-    from schemas.lifecycle import TERMINAL
-
-    quiet()
-    with Operator(place.settings) as client:
-        state = client.state(job)
-        if state is None:
-            raise Fatal(f"nothing is known of job {job}; `reelbus watch` shows all jobs")
-        if state.state in TERMINAL:
-            raise Fatal(f"job {job} is {state.state} already")
-        send(client)
-    say(f"asked to {what} {job}; next: reelbus get {job}")

@@ -1,22 +1,23 @@
 """What a sender may order of its jobs under way: the same for the client of a tenant and for an operator."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from schemas.request import JobOrder, Lane
 
 
-class Orders:
+class Orders(ABC):
     """Every order raises InvalidMessage that names the field when it is wrong, and Transient when the broker did not
     take it. What comes of it is told by a reply: `steered`, or `order-refused` (`cancel-refused`) with the reason.
     """
 
+    @abstractmethod
     def order(self, order: JobOrder) -> None:
         """Publish an order as it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def named(self, job: str) -> tuple[str, str]:
         """Tenant and job id of a job by the name that is used here."""
-        raise NotImplementedError
 
     def cancel(self, job: str, reason: str = "") -> None:
         """Ask for a job to be cancelled; it stops at the next denoise step. A finished job stays as it is."""
