@@ -1,6 +1,7 @@
 """Good pictures and clips of every kind that is read, as bytes. Made here, so that nothing binary is committed."""
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import av
@@ -32,7 +33,17 @@ def still(codec: str, picture: Pixels, pixel_format: str) -> bytes:
 
 
 def clip(codec: str, container: str, width_px: int = 64, height_px: int = 64, frames: int = 6, fps: int = 12) -> bytes:
-    """A moving gradient."""
+    """A moving gradient.
+
+    Made in a thread that ends with it: run by root, SVT-AV1 puts the thread that opens it into the real-time class
+    (SCHED_FIFO 99) and leaves it there, and all that the tests start after that would inherit it and stand in each
+    other's way.
+    """
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(_clip, codec, container, width_px, height_px, frames, fps).result()
+
+
+def _clip(codec: str, container: str, width_px: int, height_px: int, frames: int, fps: int) -> bytes:
     options = {"movflags": "+faststart"} if container == "mp4" else {}
     with tempfile.NamedTemporaryFile(suffix=f".{container}") as target:
         with av.open(target.name, "w", format=container, container_options=options) as made:
