@@ -13,6 +13,7 @@ BENCHES = {
     "decisions": "ops.bench.decisions:run",
     "scheduling": "ops.bench.scheduling:run",
     "fairness": "ops.bench.fairness:run",
+    "estimates": "ops.bench.estimates:run",
     "batch-kills": "ops.bench.batch_kills:run",
 }
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""

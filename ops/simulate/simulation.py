@@ -14,7 +14,7 @@ from ops.simulate.hardware import Fleet
 from ops.simulate.partitions import ParkedLog
 from ops.simulate.policy import Policy
 from ops.simulate.pool import Pool
-from ops.simulate.traces import JobTrace, Traces
+from ops.simulate.traces import JobTrace, Told, Traces
 from schemas.events import JobEvent
 from schemas.lifecycle import ENDS
 from schemas.plan import Plan
@@ -126,6 +126,8 @@ class Simulation:
             self._carry_out(outgoing, now_ms)
 
     def _carry_out(self, out: Outgoing, now_ms: int) -> None:
+        if isinstance(out.record, JobEvent):
+            self._note(out.record, now_ms)
         match out.record:
             case ChunkTask() as task:
                 assert out.partition is not None, "the scheduler says which worker"
@@ -143,6 +145,11 @@ class Simulation:
                 assert self._parked is not None, "a policy that parks has somewhere to park"
                 self._parked.append(out.partition or 0, plan)
                 self._due(now_ms)
+
+    def _note(self, event: JobEvent, now_ms: int) -> None:
+        """What is told about when a job will be rendered."""
+        if event.progress is not None and event.progress.eta_s is not None:
+            self.traces.told.append(Told(now_ms, event.job, event.progress.eta_s))
 
     def _order(self, command: Command, now_ms: int) -> None:
         self._hear(lambda at_ms: self._policy.on_control(command, at_ms), now_ms)

@@ -48,11 +48,21 @@ class HandedOut:
     cost_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An estimate that the scheduler told of a job: the last chunk rendered eta_s seconds later."""
+
+    at_ms: int
+    job: str
+    eta_s: float
+
+
 @dataclass(slots=True)
 class Traces:
     jobs: dict[str, JobTrace] = field(default_factory=dict)
     workers: list[WorkerTrace] = field(default_factory=list)
     handed_out: list[HandedOut] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
     began_ms: int = 0
     ended_ms: int = 0
     """The last event."""

@@ -22,11 +22,12 @@ from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.book import Book, queued
 from stream_processors.dispatch.ended import bare_event, event
+from stream_processors.dispatch.estimates import Estimates
 from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job, check_plan, new_job
 from stream_processors.dispatch.metering import spend, spend_late
 from stream_processors.dispatch.orders import Orders
-from stream_processors.dispatch.positions import estimate
+from stream_processors.dispatch.telling import worth_telling
 
 MAX_FAILURES = 3
 """Times that workers may report a chunk as failed before its job fails."""
@@ -64,6 +65,7 @@ class Scheduler:
         self._handing = Handing(self._book, lane_weights)
         self._assembly = Assembly(self._book)
         self._orders = Orders(self._book)
+        self._estimates = Estimates(self._book, self._handing)
         self._lane_weights = lane_weights
         self._timeout_ms = timeout_ms
         self._report_every_ms = report_every_ms
@@ -97,10 +99,12 @@ class Scheduler:
         check_plan(plan)
         if (known := self._known(plan, now_ms)) is not None:
             return known
+        self._estimates.arrivals.note(plan, now_ms)
         line = line_of(plan)
         if self.backlog.must_wait(line):
             waits = new_job(plan, now_ms, switches=self._book.switches)
-            progress = waits.progress(queue_position=self.backlog.ahead(line))
+            eta_s = self._estimates.of_parked(plan, line, now_ms)
+            progress = waits.progress(self.backlog.ahead(line), eta_s)
             told = event(plan, "job.queued", now_ms, about=plan.fingerprint, progress=progress)
             return [self.backlog.park(plan), told]
         return self._book.open(plan, now_ms)
@@ -229,16 +233,11 @@ class Scheduler:
         return self._handing.ask_again(job, now_ms)
 
     def _reports(self, now_ms: int) -> list[Outgoing]:
+        """Where jobs stand, told when it has changed."""
         out: list[Outgoing] = []
-        pools: dict[str, list[Job]] = {}
-        for job in self._book.active():
-            pools.setdefault(job.placement.pool, []).append(job)
-        for pool, jobs in pools.items():
-            for job, position, eta_s in estimate(jobs, self._handing.queue(pool), self._handing.workers.pool(pool)):
-                progress = job.progress(position, eta_s)
-                if job.reported is None or replace(job.reported, eta_s=None) != replace(progress, eta_s=None):
-                    job.reported, job.reported_at_ms = progress, now_ms
-                    out.append(event(job.plan, "job.progress", now_ms, about=str(now_ms), progress=progress))
+        for job, position, finish_ms in self._estimates.all(now_ms):
+            if (progress := worth_telling(job, position, finish_ms, now_ms)) is not None:
+                out.append(event(job.plan, "job.progress", now_ms, about=str(now_ms), progress=progress))
         return out
 
     # ---- what happens to a job -------------------------------------------------------------------------------------

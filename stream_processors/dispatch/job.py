@@ -30,6 +30,10 @@ class Job:
     reported: Progress | None = None
     """Last progress told to the world."""
     reported_at_ms: int = 0
+    reported_row: SchedulerRow | None = None
+    """The row that this was the progress of."""
+    told_finish_ms: int | None = None
+    """When it was last told to be rendered; None: it was told nothing of the kind."""
     asked_at_ms: int = 0
     """When track was last asked whether this request owns the id."""
     chunk_cost_s: float = 0.0

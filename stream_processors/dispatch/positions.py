@@ -1,144 +1,176 @@
-"""Queue positions and estimates of when a job is rendered. Pure.
+"""Queue positions and estimates of when a job is rendered: what waits, what is out and what is to come, played forward
+(`playing`). Pure.
 
-The estimate plays the scheduler's own order forward: jobs of an account by their order, accounts and tenants by virtual
-time, lanes at their shares, a lane that runs dry leaving its share to the others. A job stands where its last chunk
-does: that chunk's start tag (see `fairness`) says what is served before it. Turns by age, models and batches are not
-played; jobs that are not in memory yet neither.
+A play costs milliseconds, so there is one every few seconds, more rarely the longer it took; in between the clock runs
+on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from math import floor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from schemas.request import Lane
+from stream_processors.dispatch.backlog import line_of
 from stream_processors.dispatch.choice import Queue
-from stream_processors.dispatch.fairness import Shares
 from stream_processors.dispatch.job import Job
-from stream_processors.dispatch.workers import Pool
+from stream_processors.dispatch.playing import Hand, Item, Piece, Play, Played, Stream
+from stream_processors.dispatch.playing_line import Sharing
+from stream_processors.dispatch.workers import Held
 
-FIRST = 100
-"""Positions behind this one are not told: they change with every chunk and help nobody."""
-
-
-class _Last(NamedTuple):
-    """The last chunk of a job among those of a group (an account, a tenant, a lane)."""
-
-    work_s: float
-    """What the group is served up to its end, in expected device-seconds."""
-    job: Job
-
-    @property
-    def before_s(self) -> float:
-        return self.work_s - self.job.chunk_cost_s
+STEPS_A_SECOND = 1_000
+"""Steps of plays that may be played per second, over time."""
+LANDS_S = 0.1
+"""What a chunk needs that is out and with nobody: it is on its way to or from a worker."""
 
 
-class _Group(NamedTuple):
-    name: str
-    virtual_s: float
-    weight: float
-    lasts: Sequence[_Last]
-    """In the order in which they are served; not empty."""
-    total_s: float
-    chunk_s: float
-    """Its mean chunk."""
+class ParkedJobs(NamedTuple):
+    """Jobs of a line that wait in Kafka."""
 
-    def tag(self, last: _Last) -> tuple[float, str]:
-        return self.virtual_s + last.before_s / self.weight, self.name
-
-    def served_s(self, tag: tuple[float, str]) -> float:
-        """What it is served before another group's chunk of this tag."""
-        chunks = (tag[0] - self.virtual_s) * self.weight / self.chunk_s
-        whole = floor(chunks)
-        started = whole + (1 if whole < chunks or self.name < tag[1] else 0)
-        return min(self.total_s, max(0, started) * self.chunk_s)
+    line: str
+    lane: Lane
+    tenant: str
+    account: str
+    urgent: bool
+    jobs: int
 
 
-def estimate(active: Iterable[Job], queue: Queue, pool: Pool) -> Iterator[tuple[Job, int | None, float | None]]:
-    """Yield (job, position in its lane, seconds until rendered) for the first jobs of every lane of one pool.
+class Scene(NamedTuple):
+    """All that a play of one pool begins with."""
 
-    Without a worker there is no estimate (None). A job with nothing waiting has no position. One that is stopped has
-    neither: nobody knows for how long.
-    """
-    lanes: dict[Lane, dict[str, dict[str, list[Job]]]] = {}
-    for job in active:
-        if job.stopped:
-            yield job, None, None
-        elif _waiting_s(job) > 0:
-            tenants = lanes.setdefault(job.lane, {})
-            tenants.setdefault(job.plan.request.tenant, {}).setdefault(job.account, []).append(job)
-        else:
-            yield job, None, _seconds(job, 0.0, pool)
-    totals_s = {
-        lane: sum(_waiting_s(job) for accounts in tenants.values() for jobs in accounts.values() for job in jobs)
-        for lane, tenants in lanes.items()
-    }
-    weights = queue.shares.weights
-    for lane, tenants in lanes.items():
-        for position, last in enumerate(_lane(tenants, queue, lane)):
-            others_s = sum(
-                min(total_s, last.work_s * weights[other] / weights[lane])
-                for other, total_s in totals_s.items()
-                if other != lane
-            )
-            yield last.job, position, _seconds(last.job, last.before_s + others_s, pool)
+    jobs: Sequence[Job]
+    """Those that want chunks."""
+    queue: Queue
+    hands: Iterable[Held]
+    """Workers that can be counted on."""
+    streams: Iterable[Stream] = ()
+    parked: Sequence[ParkedJobs] = ()
 
 
-def _seconds(job: Job, ahead_s: float, pool: Pool) -> float | None:
-    """Until a job is rendered: what its last chunk waits for, and that chunk; its own chain, if that is longer."""
-    if not pool.rate:
-        return None
-    chunk_s = job.chunk_cost_s * pool.workers / pool.rate
-    waits_s = (ahead_s + pool.busy_s) / pool.rate + chunk_s if ahead_s or _waiting_s(job) else chunk_s
-    return round(max(waits_s, _chain(job) * chunk_s), 1)
+def play(scene: Scene) -> Played:
+    """When each job is rendered, and where it stands. A job that is stopped is left out: nobody knows for how long.
+    Without a worker the order is as with one, and nothing is said of when."""
+    jobs = [job for job in scene.jobs if not job.stopped]
+    items = {job.key: _Cut(job) for job in jobs}
+    out = {chunk_id: (cut, rest) for cut in items.values() for chunk_id, rest in cut.out.items()}
+    hands = [Hand(one.slowness, one.capacity, [_piece(out, *chunk) for chunk in one.chunks]) for one in scene.hands]
+    loose = [Piece(cut.item, 1, rest, LANDS_S) for cut, rest in out.values()]
+    lanes = {lane: _sharing(scene.queue, lane) for lane in scene.queue.lanes}
+    for job in jobs:
+        weights = job.placement.weight, job.placement.account_weight
+        lanes[job.lane].weigh(job.plan.request.tenant, job.account, *weights)
+    played = Play(scene.queue.shares, lanes, hands or [Hand(1.0, 1, ())])
+    played.add(cut.item for cut in items.values())
+    played.add(_parked(lanes, jobs, scene.parked))
+    played.expect(scene.streams)
+    found = played.run(loose)
+    return found if hands else found._replace(finish_s={})
 
 
-def _chain(job: Job) -> int:
-    """Chunks that have to be rendered one after the other."""
-    depths: list[int] = []
-    for chunk, span in zip(job.row.chunks, job.plan.chunks, strict=True):
-        before = depths[span.after] if span.after >= 0 else 0
-        depths.append(before + (chunk.state != "r"))
-    return max(depths)
+class _Cut:
+    """A job and what is out of it: chunk id -> chunks of the chain that follow it."""
+
+    __slots__ = ("item", "out")
+
+    def __init__(self, job: Job) -> None:
+        chunks, spans = job.row.chunks, job.plan.chunks
+        tails = [0] * len(chunks)
+        ready: list[int] = []
+        self.out: dict[str, int] = {}
+        left = waiting = 0
+        for index in range(len(chunks) - 1, -1, -1):
+            state, after = chunks[index].state, spans[index].after
+            left += state != "r"
+            waits = state == "w"
+            waiting += waits
+            if waits and (after < 0 or chunks[after].state == "r"):
+                ready.append(tails[index] + 1)
+            elif after >= 0:
+                tails[after] += tails[index] + waits
+            if state == "d":
+                self.out[job.ids[index]] = tails[index]
+        self.item = Item(
+            job.key, job.lane, job.plan.request.tenant, job.account, job.order(), job.chunk_cost_s, ready, waiting, left
+        )
 
 
-def _waiting_s(job: Job) -> float:
-    return sum(c.state == "w" for c in job.row.chunks) * job.chunk_cost_s
+def _piece(out: dict[str, tuple[_Cut, int]], chunk_id: str, takes_s: float) -> Piece:
+    """A chunk that a worker has. Two may have the same one; it is rendered when the first of them has rendered it, as
+    far as anybody can tell."""
+    cut, rest = out.pop(chunk_id, (None, 0))
+    return Piece(None if cut is None else cut.item, 1, rest, takes_s)
 
 
-def _lane(tenants: dict[str, dict[str, list[Job]]], queue: Queue, lane: Lane) -> list[_Last]:
+def _sharing(queue: Queue, lane: Lane) -> Sharing:
     table = queue.lanes[lane].table
-    groups = []
-    for tenant, accounts in tenants.items():
-        shares = table.accounts_of(tenant)
-        lasts = _merged([_account(name, shares, jobs) for name, jobs in accounts.items()])
-        jobs = [job for jobs in accounts.values() for job in jobs]
-        groups.append(_group(tenant, table.tenants, jobs[0].placement.weight, lasts, jobs))
-    return _merged(groups)
+
+    def virtual_s(tenant: str, account: str | None) -> float:
+        return table.tenants.virtual_s(tenant) if account is None else table.accounts_of(tenant).virtual_s(account)
+
+    return Sharing(virtual_s)
 
 
-def _account(name: str, shares: Shares, jobs: list[Job]) -> _Group:
-    lasts, work_s = [], 0.0
-    for job in sorted(jobs, key=Job.order):
-        work_s += _waiting_s(job)
-        lasts.append(_Last(work_s, job))
-    return _group(name, shares, jobs[0].placement.account_weight, lasts, jobs)
+def _parked(lanes: Mapping[Lane, Sharing], jobs: list[Job], parked: Iterable[ParkedJobs]) -> Iterator[Item]:
+    """Parked jobs as work behind the live ones of their line, which are like them."""
+    for line in parked:
+        alike = [
+            j for j in jobs if (j.lane, j.plan.request.tenant, j.account) == (line.lane, line.tenant, line.account)
+        ]
+        if not alike:
+            continue
+        lanes[line.lane].weigh(line.tenant, line.account, 1.0, 1.0)
+        chunks = max(1, round(sum(len(job.row.chunks) for job in alike) / len(alike)))
+        cost_s = sum(job.chunk_cost_s for job in alike) / len(alike)
+        order = inf, -1 if line.urgent else 0, True, 1 << 61, ""
+        total = chunks * line.jobs
+        yield Item(
+            line.line, line.lane, line.tenant, line.account, order, cost_s, [chunks], total, total, real=False,
+            more=line.jobs - 1, chain=chunks,
+        )  # fmt: skip
 
 
-def _group(name: str, shares: Shares, weight: float, lasts: Sequence[_Last], jobs: Sequence[Job]) -> _Group:
-    total_s = sum(map(_waiting_s, jobs))
-    chunks = sum(c.state == "w" for job in jobs for c in job.row.chunks)
-    return _Group(name, shares.virtual_s(name), weight, lasts, total_s, total_s / chunks)
+class Positions:
+    """What was last played of one pool."""
 
+    def __init__(self) -> None:
+        self._played = Played({}, {}, 0)
+        self._lines: dict[str, tuple[float, int]] = {}
+        """By line: seconds from the play until all of its jobs are rendered, and how many those are."""
+        self._known: frozenset[str] = frozenset()
+        self._at_ms = 0
+        self._due_ms = 0
 
-def _merged(groups: Sequence[_Group]) -> list[_Last]:
-    """The first jobs of several groups that share, as those of one."""
-    if len(groups) == 1:
-        return list(groups[0].lasts[:FIRST])
-    tagged = [(group.tag(last), last, group) for group in groups for last in group.lasts]
-    tagged.sort(key=lambda one: (one[0], one[1].work_s))
-    merged = []
-    for tag, last, own in islice(tagged, FIRST):
-        others_s = sum(group.served_s(tag) for group in groups if group is not own)
-        merged.append(_Last(last.work_s + others_s, last.job))
-    return merged
+    def due(self, now_ms: int) -> bool:
+        """Is it time for another play?"""
+        return now_ms >= self._due_ms
+
+    def put(self, scene: Scene, now_ms: int) -> None:
+        """Play, and remember what came of it."""
+        self._played, self._at_ms = play(scene), now_ms
+        self._known = frozenset(job.key for job in scene.jobs)
+        self._lines = {}
+        for job in scene.jobs:
+            line = line_of(job.plan, job.lane)
+            finish_s, jobs = self._lines.get(line, (0.0, 0))
+            self._lines[line] = max(finish_s, self._played.finish_s.get(job.key, 0.0)), jobs + 1
+        for parked in scene.parked:
+            finish_s, jobs = self._lines.get(parked.line, (0.0, 0))
+            self._lines[parked.line] = self._played.finish_s.get(parked.line, finish_s), jobs + parked.jobs
+        self._due_ms = now_ms + 1_000 * (self._played.steps + len(self._known)) // STEPS_A_SECOND
+
+    def knows(self, job: Job) -> bool:
+        """Was it there when the last play began?"""
+        return job.key in self._known
+
+    def of(self, job: Job) -> tuple[int | None, int | None]:
+        """Its position, and when it will be rendered, ms since the epoch; None of what is not known."""
+        finish_s = self._played.finish_s.get(job.key)
+        waits = any(chunk.state == "w" for chunk in job.row.chunks)
+        position = self._played.positions.get(job.key) if waits else None
+        return position, None if finish_s is None else self._at_ms + round(1_000 * finish_s)
+
+    def of_line(self, line: str, ahead: int, now_ms: int) -> float | None:
+        """Seconds until a job that joins this line behind so many others will be rendered, if it is like them."""
+        finish_s, jobs = self._lines.get(line, (0.0, 0))
+        if not finish_s:
+            return None
+        return max(1.0, finish_s * (ahead + 1) / jobs - (now_ms - self._at_ms) / 1_000)

@@ -26,6 +26,9 @@ LEARNING = 0.2
 """Weight of the newest measurement in an exponentially weighted mean."""
 SPEED_RANGE = (0.05, 20.0)
 
+OVERDUE = 0.05
+"""Share of its time that a chunk that should be done is expected to need still."""
+
 Rank = tuple[float, float, int, str]
 """Which of two workers with room comes first: seconds until it is free, seconds that it needs for a second of expected
 work, chunks that it holds, name."""
@@ -45,14 +48,13 @@ class Work(NamedTuple):
     """Chunks that may share its forward pass."""
 
 
-class Pool(NamedTuple):
-    """What the workers of a pool can do."""
+class Held(NamedTuple):
+    """What a worker has, as an estimate needs it."""
 
-    workers: int
-    rate: float
-    """Expected device-seconds done in a second, by all of them."""
-    busy_s: float
-    """Expected device-seconds of what they hold."""
+    slowness: float
+    capacity: int
+    chunks: tuple[tuple[str, float], ...]
+    """Chunk ids in the order of rendering, and seconds that each still takes."""
 
 
 UNKNOWN = Work("", 10.0)
@@ -100,6 +102,21 @@ class Worker:
         takes_s = running.cost_s * self.slowness
         done = min(1.0, (state.step + 1) / state.steps) if state.steps else 0.0
         return takes_s * (1 - done) - (now_ms - self.heard_at_ms) / 1_000
+
+    def held(self, now_ms: int) -> Held:
+        """What it has, and how long it should still need for each."""
+        state, chunks, warm = self.state, [], set(self.state.models)
+        for chunk_id in (*state.pending, *(c for c in self.work if c not in state.pending)):
+            work = self.work.get(chunk_id, UNKNOWN)
+            takes_s = work.cost_s * self.slowness
+            if chunk_id in state.pending[:1] and state.steps:
+                left_s = takes_s * (1 - min(1.0, state.step / state.steps)) - (now_ms - self.heard_at_ms) / 1_000
+                takes_s = max(left_s, OVERDUE * takes_s)
+            if work.model and work.model not in warm:
+                takes_s += work.load_s
+                warm.add(work.model)
+            chunks.append((chunk_id, takes_s))
+        return Held(self.slowness, state.capacity, tuple(chunks))
 
     def rank(self) -> Rank:
         return self.busy_s() * self.slowness, self.slowness, self.load(), self.state.worker_id
@@ -305,11 +322,10 @@ class Workers:
             held[worker.state.pool] = held.get(worker.state.pool, 0) + worker.state.capacity
         return held
 
-    def pool(self, pool: str) -> Pool:
-        """What the workers of a pool can do: their rate is their number, if none is slow or fast."""
-        workers = [self._workers[name] for name in self._pools.get(pool, ())]
-        able = [w for w in workers if w.state.partitions and not w.stalled and not self._drained(w)]
-        return Pool(len(able), sum(1 / w.slowness for w in able), sum(w.busy_s() for w in able))
+    def held(self, pool: str, now_ms: int) -> list[Held]:
+        """What the workers of a pool that can be counted on are at."""
+        workers = [self._workers[name] for name in sorted(self._pools.get(pool, ()))]
+        return [w.held(now_ms) for w in workers if w.state.partitions and not w.stalled and not self._drained(w)]
 
     def pools(self) -> list[str]:
         """Pools that have workers, by name."""
