@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli import simulate_options as read
+from ops.cli.connection import Place, connected
 from ops.cli.output import data, data_json, paper, say
-from ops.settings import load as load_settings
 from schemas.errors import InvalidMessage
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ops.simulate.jobs import SimJob
     from ops.simulate.measures import Group, Outcome
     from ops.simulate.sizing import PolicyName, Targets
+    from schemas.limits import Limits
+    from schemas.plan import Plan
     from schemas.registry import ModelEntry
 
 Repeated = list[str] | None
@@ -27,12 +29,16 @@ TENANTS_SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(simulate)
+    app.command()(connected(simulate))
 
 
 def simulate(  # one parameter per option
+    place: Place,
     jobs: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV of jobs with the second they arrive.")] = None,
     synthetic: Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of FILE: N jobs made up.")] = None,
+    from_topic: Annotated[bool, typer.Option(help="Instead of FILE: jobs that were asked for, from Kafka.")] = False,
+    since: Annotated[str, typer.Option(metavar="WHEN", help="From Kafka: since 30m, 2h, 7d ago, or ISO 8601.")] = "1d",
+    until: Annotated[str, typer.Option(metavar="WHEN", help="From Kafka: until then; now.")] = "",
     gpus: Annotated[str, typer.Option(metavar="LIST", help="Numbers of devices: 4, or 1,2,4, or 1-8.")] = "1",
     policy: Annotated[str, typer.Option(metavar="NAME", help="reelbus, or fifo: first in, first out.")] = "reelbus",
     seed: Annotated[int, typer.Option(help="Of made-up jobs and of the jitter.")] = 0,
@@ -56,16 +62,18 @@ def simulate(  # one parameter per option
 ) -> None:
     """Play jobs through the scheduler in virtual time, on several numbers of devices: waits, goodput, utilisation.
 
-    Registry, limits and pool are those of the settings. Needs no broker. Exit code 1 when targets are given and no
+    Registry, limits and pool are those of the settings. Needs a broker for
+    --from-topic only. Exit code 1 when targets are given and no
     number of devices meets them.
     """
     from ops.limits import load as load_limits
     from ops.registry import load as load_registry
     from ops.simulate.arrivals import Mix
     from ops.simulate.hardware import Hardware
+    from ops.simulate.jobs import planned
     from ops.simulate.sizing import Targets, outcomes, smallest
 
-    settings, counts = load_settings(), read.gpus(gpus)
+    settings, counts = place.settings, read.gpus(gpus)
     models, limits = load_registry(settings.registry), load_limits(settings.limits)
     hardware = Hardware(
         read.costs(cost or (), models, model_load_s),
@@ -78,15 +86,19 @@ def simulate(  # one parameter per option
     targets = Targets(
         read.by_lane("--p95-wait-s", p95_wait_s or (), 0.0), read.by_lane("--goodput", goodput or (), 0.0, 1.0)
     )
-    if jobs is not None:
-        arriving = _from_file(jobs, models, settings)
-    elif synthetic is not None:
-        mix = Mix(read.shares(lanes), model, short_s, long_s, long_share, tenants)
-        arriving = _made_up(synthetic, load, max(counts), mix, models, hardware.costs, seed, settings.pool)
+    if (jobs is not None) + (synthetic is not None) + from_topic != 1:
+        raise InvalidMessage("one of --jobs FILE, --synthetic N and --from-topic says which jobs")
+    if from_topic:
+        plans = _recorded(settings, since, until, models, limits)
     else:
-        raise InvalidMessage("--jobs FILE or --synthetic N says which jobs; neither is given")
+        if jobs is not None:
+            arriving = _from_file(jobs, models, settings)
+        else:
+            mix = Mix(read.shares(lanes), model, short_s, long_s, long_share, tenants)
+            arriving = _made_up(synthetic or 0, load, max(counts), mix, models, hardware.costs, seed, settings.pool)
+        plans = planned(arriving, models, limits, settings.pool)
     found = []
-    for outcome in outcomes(arriving, models, limits, settings.pool, counts, hardware, _policy(policy)):
+    for outcome in outcomes(plans, models, limits, settings.pool, counts, hardware, _policy(policy)):
         done = f"{outcome.completed:,} of {outcome.jobs:,} jobs"
         say(f"{outcome.gpus} devices: {done} in {outcome.took_s:,.0f} simulated s")
         found.append(outcome)
@@ -120,6 +132,22 @@ def _from_file(path: Path, models: "Mapping[str, ModelEntry]", settings: "Settin
         raise InvalidMessage(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
     except InvalidMessage as exc:
         raise InvalidMessage(f"{path}: {exc}") from None
+
+
+def _recorded(
+    settings: "Settings", since: str, until: str, models: "Mapping[str, ModelEntry]", limits: "Limits"
+) -> "list[Plan]":
+    from time import time
+
+    from ops.cli import simulate_recorded
+    from ops.simulate.recorded import recorded
+
+    since_ms, until_ms = simulate_recorded.window(since, until, int(time() * 1000))
+    made = simulate_recorded.plans(settings, since_ms)
+    found, left_out = recorded(made, since_ms, until_ms, models, limits, settings.pool)
+    for why, jobs in left_out.items():
+        say(f"left out: {jobs:,} jobs {why}")
+    return found
 
 
 def _made_up(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ops.simulate.hardware import Fleet, Hardware
-from ops.simulate.jobs import SimJob, planned
 from ops.simulate.measures import Group, Outcome, measured
 from ops.simulate.partitions import ParkedLog
 from ops.simulate.policy import FirstInFirstOut
@@ -73,7 +72,7 @@ def run(plans: Sequence[Plan], fleet: Fleet, limits: Limits, policy: PolicyName 
 
 
 def outcomes(
-    jobs: Sequence[SimJob],
+    plans: Sequence[Plan],
     models: Mapping[str, ModelEntry],
     limits: Limits,
     pool: str,
@@ -81,10 +80,9 @@ def outcomes(
     hardware: Hardware,
     policy: PolicyName = "reelbus",
 ) -> Iterator[Outcome]:
-    """One outcome for each number of devices, in the order given. Raises InvalidMessage for a job that the pool cannot
-    render, or a device that does not exist."""
+    """One outcome for each number of devices, in the order given. plans: in the order of arrival, all for this pool.
+    Raises InvalidMessage for a device that does not exist."""
     served = {name: entry for name, entry in models.items() if pool in entry.pools}
-    plans = planned(jobs, served, limits, pool)
     for name, numbers in (("slow", hardware.slow), ("death", hardware.deaths)):
         for number in numbers:
             if not 0 <= number < min(gpus):

@@ -3,12 +3,14 @@
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
-from ops.bench.fairness_workloads import MODEL, MODELS, POOL, seconds
+from ops.bench.fairness_workloads import MODEL, MODELS, POOL, job, limits, plans, seconds
 from ops.cli import simulate_options as options
 from ops.simulate.arrivals import Mix, device_s, poisson
 from ops.simulate.hardware import Costs
-from ops.simulate.jobs import SimJob
+from ops.simulate.jobs import START_MS, SimJob
+from ops.simulate.recorded import recorded
 from ops.simulate.rows import read
 from schemas.errors import InvalidMessage
 
@@ -122,3 +124,34 @@ def test_a_wrong_option_is_named_with_its_value(read_it, text, option) -> None:
     with pytest.raises(InvalidMessage, match=option) as caught:
         read_it(text)
     assert text.rpartition("=")[2] in str(caught.value)
+
+
+# ---- as recorded -----------------------------------------------------------------------------------------------------
+
+POLICY = limits({"express": 8.0, "standard": 3.0, "bulk": 1.0}, {"acme": 5.0})
+MADE = plans([job(10.0 * n, "bulk", "acme", chunks=2) for n in range(4)], limits({"bulk": 1.0}))
+
+
+def between(made, from_s: float, to_s: float):
+    return recorded(made, START_MS + round(from_s * 1000), START_MS + round(to_s * 1000), MODELS, POLICY, POOL)
+
+
+def test_recorded_jobs_are_those_of_the_time_in_order_once_with_todays_weights() -> None:
+    found, left_out = between([*reversed(MADE), *MADE], 10.0, 30.0)
+    assert [plan.job for plan in found] == [MADE[1].job, MADE[2].job], "the end is not among them"
+    assert {plan.placement.weight for plan in found} == {5.0}
+    assert all(plan.chunks == MADE[1].chunks for plan in found)
+    assert left_out == {}
+
+
+def test_what_this_pool_does_not_render_is_left_out_and_counted() -> None:
+    other = replace(MADE[1], placement=replace(MADE[1].placement, pool="cuda"))
+    gone = replace(MADE[2], render=replace(MADE[2].render, model="gone"))
+    found, left_out = between([MADE[0], other, gone], 0.0, 60.0)
+    assert [plan.job for plan in found] == [MADE[0].job]
+    assert sorted(left_out.values()) == [1, 1]
+
+
+def test_no_recorded_job_is_said_so() -> None:
+    with pytest.raises(InvalidMessage, match="no job was asked for between these moments"):
+        between(MADE, 100.0, 200.0)

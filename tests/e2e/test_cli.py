@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,17 @@ from schemas.errors import InvalidMessage, Transient
 from schemas.events import JobFinished, JobState, Progress, Provenance, PublishedFile, Reason, Video
 from schemas.ids import job_key, video_object_key
 from schemas.request import LANES, JobOrder, JobRequest
-from schemas.topics import COSTS_LEARNT, JOBS_FINISHED, JOBS_REQUESTED, JOBS_STATE, ORDERS_REQUESTED, WORKERS_STATE
+from schemas.topics import (
+    COSTS_LEARNT,
+    JOBS_FINISHED,
+    JOBS_REQUESTED,
+    JOBS_STATE,
+    ORDERS_REQUESTED,
+    PLANS_READY,
+    WORKERS_STATE,
+)
 from schemas.work import LearntCost, WorkerState
+from tests.core.plans import plan
 from tests.e2e.reading import read_all
 
 pytestmark = pytest.mark.kafka
@@ -448,3 +458,17 @@ def _read_until(terminal, *words):
     while not all(word in text for word in words):
         text += os.read(terminal, 65536).decode(errors="replace")
     return text
+
+
+def test_simulate_plays_the_jobs_that_were_asked_for(shell, settings) -> None:
+    now_ms = int(time.time() * 1000)
+    for lane in LANES:
+        for number in range(3):
+            made = plan(f"{lane}-{number}", lane=lane, chunks=2, requested_at_ms=now_ms - 60_000 + number)
+            write(settings, PLANS_READY[lane], made.job, made, made)  # as a restart of prioritise writes it again
+    old = plan("old", requested_at_ms=now_ms - 10 * 3_600_000)
+    write(settings, PLANS_READY["bulk"], old.job, old)
+    out, _ = shell("simulate", "--from-topic", "--since", "1h", "--gpus", "1,2", "--json")
+    assert [(o["gpus"], o["jobs"], o["completed"]) for o in json.loads(out)["outcomes"]] == [(1, 9, 9), (2, 9, 9)]
+    _, err = shell("simulate", "--from-topic", "--since", "2h", "--until", "1h", code=2)
+    assert "no job was asked for between these moments" in err
