@@ -20,8 +20,9 @@ from stream_processors.dispatch.core import Scheduler
 PolicyName = Literal["reelbus", "fifo"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 REPORT_EVERY_MS = 10_000
-"""How often the simulated scheduler looks through its jobs for what is overdue, and tells positions: in production it
-does so every second, which here would take most of the time and decides nothing before it is that late."""
+"""How often the simulated scheduler looks through its jobs for what is overdue: in production it does so every second,
+which here would take most of the time and decides nothing before it is that late. Positions and estimates are not told:
+nobody listens. (`reelbus bench estimates` measures them.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _shown(value: float | None) -> str:
 
 def scheduled(plans: Sequence[Plan], fleet: Fleet, limits: Limits) -> Simulation:
     """A simulation with the real scheduler, its backlog in memory where Kafka would hold it."""
-    scheduler = Scheduler(limits.lane_weights(), report_every_ms=REPORT_EVERY_MS)
+    scheduler = Scheduler(limits.lane_weights(), report_every_ms=REPORT_EVERY_MS, estimating=False)
     return Simulation(plans, scheduler, fleet, ParkedLog(scheduler.backlog, scheduler.on_parked))
 
 

@@ -50,7 +50,8 @@ def _for_another(inspected: ChunkInspected, job: Job, index: int) -> ChunkInspec
 class Scheduler:
     """timeout_ms: a job whose chunks go out and never come back for this long is given up; 0: never.
     buckets: partitions of plans.parked. window_jobs: live jobs of a pool and lane that are kept in memory.
-    report_every_ms: how often it looks for what is overdue and tells positions."""
+    report_every_ms: how often it looks for what is overdue and tells positions.
+    estimating: whether it reckons and tells positions and finishes at all; nothing is decided by them."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Scheduler:
         buckets: int = PLANS_PARKED.partitions,
         window_jobs: int = WINDOW_JOBS,
         report_every_ms: int = REPORT_EVERY_MS,
+        estimating: bool = True,
     ) -> None:
         self.backlog = Backlog(buckets, window_jobs)
         self._book = Book(self.backlog)
@@ -68,7 +70,7 @@ class Scheduler:
         self._estimates = Estimates(self._book, self._handing)
         self._lane_weights = lane_weights
         self._timeout_ms = timeout_ms
-        self._report_every_ms = report_every_ms
+        self._report_every_ms, self._estimating = report_every_ms, estimating
         self._next_report_ms = 0
 
     @property
@@ -213,7 +215,8 @@ class Scheduler:
             self.backlog.slots = self._handing.workers.slots()
             for job in list(self.jobs.values()):
                 out += self._overdue(job, now_ms)
-            out += self._reports(now_ms)
+            if self._estimating:
+                out += self._reports(now_ms)
             out += self._book.costs.tell(now_ms)
             out += self._book.ended.forget_old(now_ms)
             out += self._book.awaited.forget_old(now_ms)

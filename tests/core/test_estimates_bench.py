@@ -36,7 +36,7 @@ def test_late_in_silence_is_from_the_told_finish_to_the_next_word_or_the_end() -
 
 def test_it_measures_a_mixed_run() -> None:
     result = bench.run(quick=True)
-    assert len(result["figures"]) == 4
+    assert len(result["figures"]) == 3
     assert result["details"]["runs"][0]["error"]["tellings"] > 500
     assert set(result["details"]["error_by_lane"]) == {"express", "standard", "bulk"}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ops.bench.fairness_workloads import CHUNK_S, HARDWARE, MODEL, MODELS, POOL, job, limits, plans
 from ops.simulate.hardware import Costs, Fleet, Hardware
-from ops.simulate.jobs import SimJob
+from ops.simulate.jobs import SimJob, planned
 from ops.simulate.measures import busy_share, jain, measured, percentile, solo_s
 from ops.simulate.sizing import POLICIES, PolicyName, Targets, first_in_first_out, outcomes, run, scheduled, smallest
 from ops.simulate.traces import Traces
@@ -190,7 +190,7 @@ def test_a_model_that_is_not_warm_is_loaded_first() -> None:
     models = {name: replace_model(name) for name in ("a", "b", "c")}
     hardware = Hardware(costs=Costs(load_s=30.0))
     jobs = [replace(job(0.0, "standard"), model=name) for name in ("a", "b", "c")]
-    (found,) = outcomes(jobs, models, POLICY, POOL, [1], hardware)
+    (found,) = outcomes(planned(jobs, models, POLICY, POOL), models, POLICY, POOL, [1], hardware)
     assert found.took_s == pytest.approx(3 * CHUNK_S + 30.0, abs=0.5)
     assert found.loading == pytest.approx(30.0 / found.took_s, abs=0.01)
 
@@ -205,7 +205,9 @@ def test_a_batch_saves_what_its_gain_says() -> None:
     models = {"a": replace_model("a", max_batch=4)}
     jobs = [replace(job(0.0, "standard", f"t{number}"), model="a") for number in range(40)]
     took = {
-        gain: next(iter(outcomes(jobs, models, POLICY, POOL, [1], Hardware(batch_gain=gain)))).took_s
+        gain: next(
+            iter(outcomes(planned(jobs, models, POLICY, POOL), models, POLICY, POOL, [1], Hardware(batch_gain=gain)))
+        ).took_s
         for gain in (0.0, 1.0)
     }
     assert took[0.0] == pytest.approx(40 * CHUNK_S, rel=0.02)
@@ -214,7 +216,11 @@ def test_a_batch_saves_what_its_gain_says() -> None:
 
 def test_a_worker_that_does_not_exist_is_named() -> None:
     with pytest.raises(InvalidMessage, match="slow: no worker 3; with 2 they go from 0 to 1"):
-        list(outcomes([job(0.0, "bulk")], MODELS, POLICY, POOL, [2, 4], Hardware(slow={3: 2.0})))
+        list(
+            outcomes(
+                planned([job(0.0, "bulk")], MODELS, POLICY, POOL), MODELS, POLICY, POOL, [2, 4], Hardware(slow={3: 2.0})
+            )
+        )
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -223,7 +229,7 @@ def test_a_worker_that_does_not_exist_is_named() -> None:
 def test_more_devices_never_meet_less_and_the_smallest_number_is_found() -> None:
     rng = Random(4)
     jobs = [job(rng.uniform(0, 400), "standard", f"t{number % 3}", 1 + number % 2) for number in range(60)]
-    found = list(outcomes(jobs, MODELS, POLICY, POOL, [1, 2, 4, 8], HARDWARE))
+    found = list(outcomes(planned(jobs, MODELS, POLICY, POOL), MODELS, POLICY, POOL, [1, 2, 4, 8], HARDWARE))
     waits = [outcome.lanes[0].wait_p95_s for outcome in found]
     assert waits == sorted(waits, reverse=True)
     assert smallest(found, Targets(p95_wait_s={"standard": waits[2]})) == 4
