@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from schemas.plan import Plan
 from schemas.request import Lane
-from stream_processors.dispatch.playing import Stream
+from stream_processors.dispatch.playing_parts import Stream
 
 WINDOW_MS = 60_000
 WINDOWS = 20

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stream_processors.dispatch.job import Order
 
 if TYPE_CHECKING:
-    from stream_processors.dispatch.playing import Item
+    from stream_processors.dispatch.playing_parts import Item
 
 
 @dataclass(slots=True, eq=False)

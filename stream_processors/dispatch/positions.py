@@ -13,8 +13,9 @@ from schemas.request import Lane
 from stream_processors.dispatch.backlog import line_of
 from stream_processors.dispatch.choice import Queue
 from stream_processors.dispatch.job import Job
-from stream_processors.dispatch.playing import Hand, Item, Piece, Play, Played, Stream
+from stream_processors.dispatch.playing import Play
 from stream_processors.dispatch.playing_line import Sharing
+from stream_processors.dispatch.playing_parts import Hand, Item, Piece, Played, Stream
 from stream_processors.dispatch.workers import Held
 
 STEPS_A_SECOND = 250

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from stream_processors.dispatch.arrivals import WINDOW_MS, WINDOWS, Arrivals
 from stream_processors.dispatch.choice import Queue
 from stream_processors.dispatch.job import Job, new_job
-from stream_processors.dispatch.playing import FINE, MOST, Stream
+from stream_processors.dispatch.playing import FINE, MOST
+from stream_processors.dispatch.playing_parts import Stream
 from stream_processors.dispatch.positions import ParkedJobs, Scene, play
 from stream_processors.dispatch.telling import DRIFT, FIRST, SOONEST_MS, worth_telling
 from stream_processors.dispatch.workers import Held
