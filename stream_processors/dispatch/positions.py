@@ -19,7 +19,7 @@ from stream_processors.dispatch.playing_parts import Hand, Item, Piece, Played, 
 from stream_processors.dispatch.workers import Held
 
 STEPS_A_SECOND = 250
-"""Steps of plays per second, over time: one takes some 25 us, so estimates cost less than a hundredth of a core."""
+"""Steps of plays per second, over time: one takes some 25 us, so plays cost less than a hundredth of a core."""
 LANDS_S = 0.1
 """What a chunk needs that is out and with nobody: it is on its way to or from a worker."""
 
