@@ -62,13 +62,13 @@ _STAGES = (
         "dispatch", "stream_processors.dispatch.shell:main", "confluent-kafka",
         reads=(
             *topics.PLANS_READY.values(), topics.PLANS_PARKED, topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL,
-            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.SCHEDULER_SWITCHES, topics.DISPATCH_LEADER,
-            topics.COSTS_LEARNT,
+            topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS,
+            topics.DISPATCH_LEADER, topics.COSTS_LEARNT,
         ),
         writes=(
             topics.PLANS_PARKED, topics.COSTS_LEARNT,
             *topics.CHUNKS.values(), topics.CHUNKS_WITHDRAWN, topics.MUX_TASKS, topics.DISPATCH_STATE,
-            topics.DISPATCH_LEADER, topics.JOBS_EVENTS,
+            topics.DISPATCH_LEADER, topics.JOBS_EVENTS, topics.USAGE_LEDGER,
         ),
     ),
     Stage(
@@ -112,16 +112,16 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, topics.WORKERS_STATE)
 """Topics by which a later stage answers dispatch. Without them data flows one way."""
-FOLLOWED: frozenset[Topic] = frozenset((topics.CHUNKS_WITHDRAWN, topics.SCHEDULER_SWITCHES))
+FOLLOWED: frozenset[Topic] = frozenset((topics.CHUNKS_WITHDRAWN, topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS))
 """Topics that every reader follows by itself, without a group: what cannot be read there is logged, since there would
 be as many dead letters of it as readers."""
 WRITTEN_OUTSIDE: tuple[Topic, ...] = topics.WRITTEN_OUTSIDE
 """Topics that callers write."""
-WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES,)
+WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS)
 """Topics that the operators' command line writes, and no stage."""
 READ_OUTSIDE: tuple[Topic, ...] = (
     topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,
-    topics.NOTIFY_LOG, topics.JOBS_EVENTS,
+    topics.USAGE_LEDGER, topics.NOTIFY_LOG, topics.JOBS_EVENTS,
 )  # fmt: skip
 """Topics meant for users' own consumers."""
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from schemas.plan import ChunkSpec
+from schemas.chunks import chunk_specs
+from schemas.plan import ChunkSpec, Plan
 from schemas.work import LearntCost
 
 NEWEST_SHARE = 0.05
@@ -71,6 +72,14 @@ class CostTable:
         if known is None:
             return prior_s * min(1.0, kind.frames / clip_frames)
         return known.chunk_s * _work(kind) / _work(known)
+
+    def plan_s(self, plan: Plan, pool: str, prior_s: float) -> float:
+        """Device-seconds that all chunks of a plan will take."""
+        specs = chunk_specs(plan)
+        by_frames = {spec.frames + spec.given_frames: spec for spec in specs}
+        clip_frames = plan.render.clip_frames
+        costs_s = {n: self.expected_s(pool, spec, prior_s, clip_frames) for n, spec in by_frames.items()}
+        return sum(costs_s[spec.frames + spec.given_frames] for spec in specs)
 
     def seen(self, pool: str, spec: ChunkSpec) -> LearntCost | None:
         """The kind that the expectation of a chunk rests on: its own, or the nearest of its model; None: never seen."""

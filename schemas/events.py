@@ -29,6 +29,8 @@ class Reason(Record, frozen=True, kw_only=True):
     """One sentence for a person."""
     field: str = ""
     """Path of the field at fault, e.g. shots[0].prompt."""
+    retry_after_s: float | None = None
+    """Seconds after which the same may be asked for again, as a new job; None: it would be refused again."""
 
 
 class Progress(Record, frozen=True, kw_only=True):
@@ -51,7 +53,10 @@ class Progress(Record, frozen=True, kw_only=True):
     waited_s: float | None = None
     """Seconds from request to first chunk; None until then."""
     stopped: str = ""
-    """Why it gets no further chunk for now: "held" by its caller, or what the operator has paused. "" while it does."""
+    """Why it gets no further chunk for now: "held" by its caller, what the operator has paused, or a quota of its
+    tenant. "" while it does."""
+    resumes_at_ms: int | None = None
+    """When it gets chunks again, where that is known: of one that a quota has stopped."""
 
 
 class PublishedFile(Record, frozen=True, kw_only=True):

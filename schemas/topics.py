@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered, WebhookDelivery
 from schemas.plan import ClearedJob, Plan
+from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.request import LANES, JobOrder, JobRequest, Lane
 from schemas.work import (
     ChunkInspected,
@@ -125,19 +126,28 @@ REPLIES_DEFAULT = Topic(
     retention_ms=30 * DAY_MS, key="job_id",
 )  # fmt: skip
 USAGE_METERED = Topic("usage.metered", UsageMetered, "What every job used.", retention_ms=90 * DAY_MS)
+USAGE_LEDGER = Topic(
+    "usage.ledger", LedgerEntry, "What was reserved, spent and given back, change by change.",
+    retention_ms=90 * DAY_MS,
+)  # fmt: skip
 WORKERS_STATE = Topic(
     "workers.state", WorkerState, "What render workers say of themselves.",
     partitions=1, retention_ms=HOUR_MS, key="worker_id",
 )  # fmt: skip
 DISPATCH_STATE = Topic(
     "dispatch.state", SchedulerRow,
-    "The scheduler's memory: SchedulerRow at <job>#progress, Plan at <job>#plan, ParkedLine at <line>#parked.",
-    partitions=1, retention_ms=None, key="job#progress, job#plan or line#parked",
-    also=(Plan, ParkedLine),
+    "The scheduler's memory: SchedulerRow at <job>#progress, Plan at <job>#plan, ParkedLine at <line>#parked, "
+    "Account at <tenant>#account.",
+    partitions=1, retention_ms=None, key="job#progress, job#plan, line#parked or tenant#account",
+    also=(Plan, ParkedLine, Account),
 )  # fmt: skip
 SCHEDULER_SWITCHES = Topic(
     "scheduler.switches", Switch, "What operators have paused or drained: the last record per key.",
     partitions=1, retention_ms=None, key="kind:name",
+)  # fmt: skip
+TENANTS_QUOTAS = Topic(
+    "tenants.quotas", Quota, "What each tenant may use: the last record per tenant.",
+    partitions=1, retention_ms=None, key="tenant or *",
 )  # fmt: skip
 DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
@@ -154,8 +164,8 @@ LIVE_TOPICS: tuple[Topic, ...] = (
     *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(), PLANS_PARKED,
     *CHUNKS.values(), CHUNKS_WITHDRAWN, CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
-    JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, WORKERS_STATE,
-    DISPATCH_STATE, SCHEDULER_SWITCHES, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
+    JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, WORKERS_STATE,
+    DISPATCH_STATE, SCHEDULER_SWITCHES, TENANTS_QUOTAS, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
 )  # fmt: skip
 WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)
 """Topics that callers write."""

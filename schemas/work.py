@@ -302,6 +302,12 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """Marks of the workers' reports whose device time is accounted for: one that comes twice is counted once."""
     late_device_s: float = 0.0
     """Device-seconds that were told beside the job's progress (job.metered), in all."""
+    reserved_s: float = 0.0
+    """Device-seconds that were set aside when it was let in, as in LedgerEntry."""
+    not_before_ms: int = 0
+    """No chunk of it is handed out before, at the rate of its tenant; 0: at once."""
+    refunded: bool = False
+    """Its device time is not charged, nor what is reported later."""
 
 
 class ParkedLine(Record, frozen=True, kw_only=True):

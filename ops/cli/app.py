@@ -48,6 +48,7 @@ COMMAND_MODULES = (
     "steering",
     "quote",
     "redo",
+    "quotas",
     "switches",
     "batch",
     "video",

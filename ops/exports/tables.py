@@ -14,12 +14,14 @@ from schemas.topics import (
     JOBS_STATE,
     NOTIFY_LOG,
     REPLIES_DEFAULT,
+    USAGE_LEDGER,
     USAGE_METERED,
     Topic,
 )
 
 TOPICS: tuple[Topic, ...] = (
-    JOBS_STATE, JOBS_FINISHED, JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, NOTIFY_LOG, JOBS_EVENTS,
+    JOBS_STATE, JOBS_FINISHED, JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, NOTIFY_LOG,
+    JOBS_EVENTS,
 )  # fmt: skip
 """Topics that are read outside; a test compares them with `ops.stages.READ_OUTSIDE`."""
 TIMES = ("finished_at_ms", "updated_at_ms", "at_ms")

@@ -4,6 +4,7 @@ Every change returns the records that keep it, so a scheduler that is killed goe
 """
 
 from collections.abc import Iterable
+from heapq import heappop, heappush
 from typing import Literal
 
 from msgspec.structs import replace
@@ -11,16 +12,19 @@ from msgspec.structs import replace
 from schemas.chunks import BatchKey, batch_key
 from schemas.events import EventType, Reason
 from schemas.plan import Plan
+from schemas.quotas import EVERYBODY, Quota
 from schemas.records import Outgoing
 from schemas.reports import Facts
 from schemas.steering import NOTHING, merged
 from schemas.topics import DISPATCH_STATE
 from schemas.work import FrameVerdict, SchedulerRow, Steering, Switch
+from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.awaited import Awaited, steered
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.costs import Learning
 from stream_processors.dispatch.ended import Ended, event, metered, row_key, same_account
 from stream_processors.dispatch.job import Job, new_job
+from stream_processors.dispatch.quotas import Quotas
 from stream_processors.dispatch.switches import Switches
 from stream_processors.dispatch.withdrawing import take_over, wanting, withdrawal
 
@@ -51,8 +55,9 @@ ASIDE_JOBS = 2_000
 
 
 class Book:
-    def __init__(self, backlog: Backlog) -> None:
+    def __init__(self, backlog: Backlog, quotas: Quotas | None = None) -> None:
         self.backlog = backlog
+        self.accounts = Accounts(quotas or Quotas())
         self.costs = Learning()
         self.switches = Switches()
         self.jobs: dict[str, Job] = {}
@@ -62,6 +67,8 @@ class Book:
         """Chunk id -> the job that has it dispatched: another job that wants it waits, and then reuses it."""
         self.changed: dict[str, None] = {}
         """Jobs whose chunks may have become ready to hand out, in the order of what happened."""
+        self._early: list[tuple[int, str]] = []
+        """Heap of when jobs may begin that came faster than their tenant's rate."""
         self._counted: dict[str, tuple[str, int]] = {}
         """What a job takes of the window of its line, by job."""
         self._aside: set[str] = set()
@@ -83,10 +90,11 @@ class Book:
         for row in rows:
             if row.phase in ("active", "assembling") and row.fingerprint in by_job.get(row.job, ()):
                 plan = by_job[row.job].pop(row.fingerprint)
-                job = self.jobs[row.job] = Job(plan, row, rivals=list(by_job[row.job].values()), switches=self.switches)
+                job = self.jobs[row.job] = Job(plan, row, rivals=list(by_job[row.job].values()))
+                self._join_in(job)
                 for index, chunk in enumerate(row.chunks):
                     if chunk.state == "d":
-                        self.in_flight[job.ids[index]] = job.key
+                        self.sent(job, index)
                 self.changed[job.key] = None
                 self._keep(job)
 
@@ -99,6 +107,31 @@ class Book:
         if self.switches.put(key, switch):
             self.changed |= dict.fromkeys(self.jobs)
 
+    def quota(self, key: str, quota: Quota | None) -> None:
+        """A tenant may use more or less, or has another weight, from now on."""
+        self.accounts.put(key, quota)
+        for job in self.jobs.values():
+            if key in (EVERYBODY, job.plan.request.tenant):
+                job.weight = self._weight(job)
+
+    def _weight(self, job: Job) -> float:
+        return self.accounts.quota(job.plan.request.tenant).weight or job.placement.weight
+
+    def _join_in(self, job: Job) -> None:
+        """A job that is new here follows what operators say, and its tenant's quota."""
+        job.switches, job.halts, job.weight = self.switches, self.accounts.halts, self._weight(job)
+        if job.row.not_before_ms:
+            job.early = True
+            heappush(self._early, (job.row.not_before_ms, job.key))
+
+    def let_begin(self, now_ms: int) -> None:
+        """Jobs that came faster than their tenant's rate, and whose time has come."""
+        while self._early and self._early[0][0] <= now_ms:
+            job = self.jobs.get(heappop(self._early)[1])
+            if job is not None and job.row.not_before_ms <= now_ms:
+                job.early = False
+                self.changed[job.key] = None
+
     def open(
         self,
         plan: Plan,
@@ -106,17 +139,31 @@ class Book:
         rivals: Iterable[Plan] = (),
         again: bool = False,
         steering: Steering = NOTHING,
+        not_before_ms: int = 0,
     ) -> list[Outgoing]:
         """A job that was not known. again: track has been asked about it before, when it was parked. steering: what was
-        ordered of the one whose place it takes."""
+        ordered of the one whose place it takes. not_before_ms: when its first chunk may go out; 0: at once."""
         waited, claimed = self.awaited.claim(plan.job)
-        job = self.jobs[plan.job] = new_job(plan, now_ms, merged(steering, waited), self.switches)
+        job = self.jobs[plan.job] = new_job(plan, now_ms, merged(steering, waited))
         job.rivals = list(rivals)
         if (before := self.ended.rows.pop(plan.job, None)) is not None:
             job.row = same_account(before, job.row)
-        kept = [*claimed, Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
+        job.row = replace(job.row, not_before_ms=not_before_ms)
+        self._join_in(job)
+        reserved = self.accounts.opened(job, self.needs_s(plan), now_ms)
+        kept = [*claimed, *reserved, Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
         told = [] if job.row.steering == NOTHING else [steered(job, now_ms)]
         return [*kept, queued(job, now_ms, again), *told]
+
+    def needs_s(self, plan: Plan) -> float:
+        """Expected device-seconds of a new job."""
+        placement = plan.placement
+        assert placement is not None
+        return self.costs.table.plan_s(plan, placement.pool, placement.chunk_cost_s)
+
+    def refuse(self, plan: Plan, reason: Reason, now_ms: int) -> list[Outgoing]:
+        """A job that a quota does not let in. Nothing is kept of it: track knows that it has ended."""
+        return [*self.awaited.claim(plan.job)[1], event(plan, "job.rejected", now_ms, reason=reason)]
 
     def join(self, job: Job, plan: Plan) -> list[Outgoing]:
         """A plan under the id of a live job. Another request's is kept until track has said whose the id is."""
@@ -137,7 +184,8 @@ class Book:
         lost_s = job.progress().device_s
         if not any(chunk.attempt for chunk in job.row.chunks) and not job.row.counted:
             self._drop(job)
-            return [Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
+            settled = self.accounts.settled(job, "withdrawn", now_ms)
+            return [*settled, Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
         job.row = replace(job.row, late_device_s=round(job.row.late_device_s + lost_s, 3))
         return [*([metered(job.row, now_ms)] if lost_s else []), *self.close(job, now_ms)]
 
@@ -165,6 +213,7 @@ class Book:
             self.landed(job, index)
         del self.jobs[job.key]
         self._count(job)
+        self.accounts.follow(job, active=False)
         return out
 
     def _let_go(self, job: Job, out: dict[int, str], now_ms: int) -> list[Outgoing]:
@@ -178,14 +227,17 @@ class Book:
                 told.append(withdrawal(job, index, named, now_ms))
             for heir, at in others:
                 if at in heir.waiting() and not heir.stopped:
-                    told += [*take_over(heir, at, job.chunk(index).at_ms, now_ms), self.saved(heir)]
-                    self.in_flight[chunk_id], self._named[chunk_id] = heir.key, named
+                    told += take_over(heir, at, job.chunk(index).at_ms, now_ms)
+                    self.sent(heir, at)
+                    self._named[chunk_id] = named
+                    told.append(self.saved(heir))
                     break
         return told
 
     def _keep(self, job: Job) -> None:
         """What is known of a job follows its row."""
         self._count(job)
+        self.accounts.follow(job, active=job.row.phase == "active")
         index = next((i for i, chunk in enumerate(job.row.chunks) if chunk.state != "r"), 0)
         render, placement = job.plan.render, job.placement
         job.chunk_cost_s = self.costs.table.expected_s(
@@ -216,6 +268,8 @@ class Book:
         of one that is stopped."""
         if self.jobs.get(job.key) is not job or job.row.phase != "active" or job.stopped:
             return None
+        if job.plan.request.tenant in self.accounts.blocked:
+            return None
         for index in job.waiting():
             fits = kind is None or batch_key(job.specs[index]) == kind
             if fits and self.in_flight.get(job.ids[index], job.key) == job.key:
@@ -230,10 +284,16 @@ class Book:
         self._keep(job)
         return Outgoing(DISPATCH_STATE, row_key(job.key), job.row)
 
+    def sent(self, job: Job, index: int) -> None:
+        """A chunk is out for this job."""
+        self.in_flight[job.ids[index]] = job.key
+        self.accounts.sent(job.ids[index], job.plan.request.tenant, job.chunk_cost_s)
+
     def landed(self, job: Job, index: int) -> None:
         """A chunk is out no more: another job that wants it may have it."""
         if self.in_flight.get(job.ids[index]) == job.key:
             del self.in_flight[job.ids[index]]
+            self.accounts.landed(job.ids[index])
             self._named.pop(job.ids[index], None)
             self.changed |= self._in_line.pop(job.ids[index], {})
 
@@ -251,17 +311,26 @@ class Book:
         mark = "" if by_order else job.row.fingerprint
         facts: Facts = {"reason": reason, "progress": job.progress(), "frames": frames, "fingerprint": mark}
         said = event(job.plan, kind, now_ms, **facts)
-        return [said, *self.close(job, now_ms, reason, by_order)]
+        return [said, *self.close(job, now_ms, reason, by_order, kind)]
 
-    def close(self, job: Job, now_ms: int, reason: Reason | None = None, by_order: bool = False) -> list[Outgoing]:
-        """Drop a live job whose end has been said. reason: None when somebody else said it. by_order: as for `end`."""
+    def close(
+        self,
+        job: Job,
+        now_ms: int,
+        reason: Reason | None = None,
+        by_order: bool = False,
+        kind: EventType = "job.published",
+    ) -> list[Outgoing]:
+        """Drop a live job whose end has been said. reason: None when somebody else said it. by_order: as for `end`.
+        kind: how it ended."""
         chunks_out = self._drop(job)
+        settled = self.accounts.settled(job, kind.removeprefix("job."), now_ms)
         code, message = (reason.code, reason.message) if reason else ("", "")
         mark = "" if by_order else job.row.fingerprint
         row = replace(
             job.row, phase=_phase(code), at_ms=now_ms, chunks=(), reason_code=code, reason=message, fingerprint=mark
         )
-        out = [self.ended.remember(row)]
+        out = [*settled, self.ended.remember(row)]
         if by_order:
             out += self._without_rivals(job)
         return [*out, *self._succeed(job, now_ms), *self._let_go(job, chunks_out, now_ms)]

@@ -6,7 +6,7 @@ have a worker change its model: delay scheduling (M. Zaharia et al., "Delay Sche
 Locality and Fairness in Cluster Scheduling", 2010). What passes it is bounded by what the change would cost.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import NamedTuple
 
 from schemas.chunks import BatchKey
@@ -41,9 +41,21 @@ def _turn(found: Found, in_turn: bool) -> Turn:
 class Queue:
     """Jobs of one pool."""
 
-    def __init__(self, lane_weights: Mapping[Lane, float], wants: Wants, load_s: LoadTime) -> None:
+    def __init__(
+        self,
+        lane_weights: Mapping[Lane, float],
+        wants: Wants,
+        load_s: LoadTime,
+        blocked: Set[str] = frozenset(),
+    ) -> None:
+        """blocked: tenants that get no chunk now; who takes one out of it says so (`readmit`)."""
         self.shares = LaneShares(dict(lane_weights))
-        self.lanes = {lane: LaneQueue(lane, wants, load_s) for lane in lane_weights}
+        self.lanes = {lane: LaneQueue(lane, wants, load_s, blocked) for lane in lane_weights}
+
+    def readmit(self, tenant: str) -> None:
+        """A tenant that was blocked is not any more."""
+        for lane_queue in self.lanes.values():
+            lane_queue.readmit(tenant)
 
     def put(self, job: Job) -> None:
         """A job that is new, or that changed: it may want a chunk, or has another place in the order. A job that
@@ -96,11 +108,11 @@ class Queue:
 class LaneQueue:
     """Jobs of one lane: in one line, in a line per model, and in one per kind of chunk that is batched."""
 
-    def __init__(self, lane: Lane, wants: Wants, load_s: LoadTime) -> None:
+    def __init__(self, lane: Lane, wants: Wants, load_s: LoadTime, blocked: Set[str] = frozenset()) -> None:
         self._lane = lane
         self._wants = wants
         self._load_s = load_s
-        self.table = LaneTable()
+        self.table = LaneTable(blocked)
         self._all = Line(self.table, self._any, whole=True)
         self._models: dict[str, Line] = {}
         self._kinds: dict[BatchKey, Line] = {}
@@ -131,6 +143,11 @@ class LaneQueue:
             if kind not in self._kinds:
                 self._kinds[kind] = Line(self.table, self._of_kind(kind))
             self._kinds[kind].put(job, key, order)
+
+    def readmit(self, tenant: str) -> None:
+        self._head = None
+        for line in (self._all, *self._models.values(), *self._kinds.values()):
+            line.readmit(tenant)
 
     def _line_of(self, model: str) -> Line:
         """The line of a model's jobs. As long as there is one model, that is the line of all."""

@@ -8,16 +8,19 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from schemas import quotas as quota_rules
 from schemas.errors import InvalidMessage
 from schemas.events import Reason
 from schemas.ids import switch_key
 from schemas.lifecycle import expiry_reason
 from schemas.plan import Plan
+from schemas.quotas import Account, Quota
 from schemas.records import Outgoing
 from schemas.request import Lane
 from schemas.steering import ACTIONS, put_off
 from schemas.topics import PLANS_PARKED
 from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, Switch, WorkerState
+from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.book import Book, queued
@@ -27,6 +30,7 @@ from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job, check_plan, new_job
 from stream_processors.dispatch.metering import spend, spend_late
 from stream_processors.dispatch.orders import Orders
+from stream_processors.dispatch.quotas import Quotas
 from stream_processors.dispatch.telling import worth_telling
 
 MAX_FAILURES = 3
@@ -51,7 +55,8 @@ class Scheduler:
     """timeout_ms: a job whose chunks go out and never come back for this long is given up; 0: never.
     buckets: partitions of plans.parked. window_jobs: live jobs of a pool and lane that are kept in memory.
     report_every_ms: how often it looks for what is overdue and tells positions.
-    estimating: whether it reckons and tells positions and finishes at all; nothing is decided by them."""
+    estimating: whether it reckons and tells positions and finishes at all; nothing is decided by them.
+    quotas: None: no tenant has any."""
 
     def __init__(
         self,
@@ -61,9 +66,10 @@ class Scheduler:
         window_jobs: int = WINDOW_JOBS,
         report_every_ms: int = REPORT_EVERY_MS,
         estimating: bool = True,
+        quotas: Quotas | None = None,
     ) -> None:
         self.backlog = Backlog(buckets, window_jobs)
-        self._book = Book(self.backlog)
+        self._book = Book(self.backlog, quotas)
         self._handing = Handing(self._book, lane_weights)
         self._assembly = Assembly(self._book)
         self._orders = Orders(self._book)
@@ -79,12 +85,25 @@ class Scheduler:
         return self._book.jobs
 
     @property
+    def accounts(self) -> Accounts:
+        """What tenants have out, spent and reserved."""
+        return self._book.accounts
+
+    @property
     def finished(self) -> dict[str, SchedulerRow]:
         """Short rows of jobs that are done or cancelled, oldest first."""
         return self._book.ended.rows
 
-    def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow], parked: Iterable[ParkedLine] = ()) -> None:
+    def restore(
+        self,
+        plans: Iterable[Plan],
+        rows: Iterable[SchedulerRow],
+        parked: Iterable[ParkedLine] = (),
+        accounts: Iterable[Account] = (),
+    ) -> None:
         """Take over the state that a predecessor wrote."""
+        for account in accounts:
+            self._book.accounts.restore(account)
         self._book.restore(plans, rows)
         self.backlog.restore(parked)
 
@@ -101,6 +120,9 @@ class Scheduler:
         check_plan(plan)
         if (known := self._known(plan, now_ms)) is not None:
             return known
+        admitted = self._admit(plan, now_ms)
+        if isinstance(admitted, Reason):
+            return self._book.refuse(plan, admitted, now_ms)
         self._estimates.arrivals.note(plan, now_ms)
         line = line_of(plan)
         if self.backlog.must_wait(line):
@@ -109,7 +131,18 @@ class Scheduler:
             progress = waits.progress(self.backlog.ahead(line), eta_s)
             told = event(plan, "job.queued", now_ms, about=plan.fingerprint, progress=progress)
             return [self.backlog.park(plan), told]
-        return self._book.open(plan, now_ms)
+        return self._book.open(plan, now_ms, not_before_ms=admitted)
+
+    def _admit(self, plan: Plan, now_ms: int) -> int | Reason:
+        """When a new job may begin, by its tenant's quota; or why it is refused."""
+        tenant = plan.request.tenant
+
+        def soonest_s() -> float | None:
+            told_ms = (job.told_finish_ms for job in self.jobs.values() if job.plan.request.tenant == tenant)
+            return min(((at_ms - now_ms) / 1_000 for at_ms in told_ms if at_ms is not None), default=None)
+
+        parked = self.backlog.parked_of(tenant)
+        return self._book.accounts.admit(plan, self._book.needs_s(plan), parked, soonest_s, now_ms)
 
     def on_parked(self, plan: Plan, now_ms: int) -> list[Outgoing]:
         """A job that was parked has its turn. Raises InvalidMessage as `on_plan` does."""
@@ -135,9 +168,9 @@ class Scheduler:
             self._handing.workers.finished(rendered.chunk_id)
         job = self.jobs.get(rendered.job)
         if job is not None and job.wants(rendered):
-            fresh = spend(job, rendered)
+            booked = spend(self._book, job, rendered, now_ms)
             out = self._came_back(job, inspected, now_ms)
-            return out or ([self._book.saved(job)] if fresh else [])
+            return [*booked, *(out or ([self._book.saved(job)] if booked else []))]
         out = spend_late(self._book, rendered, now_ms)
         if owner != rendered.job and rendered.status != "withdrawn":
             other = self.jobs[owner]
@@ -204,11 +237,20 @@ class Scheduler:
         self._book.switch(key, switch)
         self._handing.workers.switched()
 
+    def on_quota(self, key: str, quota: Quota | None) -> None:
+        """What a tenant may use from now on; nothing is written. Raises InvalidMessage for a key that is not the
+        quota's own."""
+        if quota is not None:
+            quota_rules.check(key, quota)
+        self._book.quota(key, quota)
+
     # ---- time ------------------------------------------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> list[Outgoing]:
         """What is due now: deadlines, lost chunks, lost mux tasks, chunks for idle workers, reports."""
         out: list[Outgoing] = []
+        self._book.accounts.turn_of_day(now_ms)
+        self._book.let_begin(now_ms)
         if now_ms >= self._next_report_ms:
             self._next_report_ms = now_ms + self._report_every_ms
             self._handing.workers.forget_silent(now_ms)
@@ -221,7 +263,7 @@ class Scheduler:
             out += self._book.ended.forget_old(now_ms)
             out += self._book.awaited.forget_old(now_ms)
         out += self._handing.hand_out(now_ms)
-        return out + self.backlog.rows()
+        return out + self.backlog.rows() + self._book.accounts.rows()
 
     def _overdue(self, job: Job, now_ms: int) -> list[Outgoing]:
         if job.row.phase == "assembling":

@@ -30,7 +30,9 @@ class Handing:
     def queue(self, pool: str) -> Queue:
         """The jobs of a pool that may want chunks. Each pool is shared out by itself."""
         if pool not in self._queues:
-            self._queues[pool] = Queue(self._lane_weights, self._book.next_chunk, self._load_s)
+            self._queues[pool] = Queue(
+                self._lane_weights, self._book.next_chunk, self._load_s, self._book.accounts.blocked
+            )
         return self._queues[pool]
 
     def hand_out(self, now_ms: int) -> list[Outgoing]:
@@ -101,6 +103,10 @@ class Handing:
             if (job := self._book.jobs.get(key)) is not None:
                 self.queue(job.placement.pool).put(job)
         self._book.changed.clear()
+        for tenant in self._book.accounts.freed:
+            for queue in self._queues.values():
+                queue.readmit(tenant)
+        self._book.accounts.freed.clear()
 
     def ask_again(self, job: Job, now_ms: int) -> list[Outgoing]:
         """Chunks of a job that were handed out and are with nobody wait again."""
@@ -121,7 +127,7 @@ class Handing:
         attempt = job.chunk(index).attempt + 1
         first = all(c.attempt == 0 for c in job.row.chunks)
         job.set_chunk(index, state="d", attempt=attempt, at_ms=now_ms)
-        self._book.in_flight[job.ids[index]] = job.key
+        self._book.sent(job, index)
         if first:
             job.row = replace(job.row, started_at_ms=now_ms)
             out.append(event(job.plan, "job.started", now_ms, progress=job.progress()))

@@ -1,6 +1,6 @@
 """One job in the scheduler: its plan, its chunks, and what may be rendered next. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
@@ -15,6 +15,7 @@ from schemas.request import Lane
 from schemas.steering import NOTHING
 from schemas.topics import CHUNKS
 from schemas.work import ChunkProgress, ChunkRendered, FrameVerdict, SchedulerRow, Steering
+from stream_processors.dispatch.quotas import Halt
 from stream_processors.dispatch.switches import ALL_ON, Switches
 
 Order = tuple[float, int, bool, int, str]
@@ -42,9 +43,16 @@ class Job:
     """Other requests under the same id, for the case that it does not."""
     switches: Switches = ALL_ON
     """What operators have switched off."""
+    halts: Mapping[str, Halt] = field(default_factory=dict)
+    """Tenants that get nothing more today."""
+    early: bool = False
+    """Its first chunk may not go out yet, at the rate of its tenant."""
+    weight: float = 0.0
+    """Share of its tenant within its lane; kept by `Book`."""
 
     def __post_init__(self) -> None:
         self.chunk_cost_s = self.chunk_cost_s or self.placement.chunk_cost_s
+        self.weight = self.weight or self.placement.weight
 
     @property
     def key(self) -> str:
@@ -73,9 +81,18 @@ class Job:
         """Why it gets no further chunk for now, in a few words; "" while it does."""
         if self.row.steering.held:
             return "held"
-        if not self.switches:
-            return ""
-        return self.switches.stopping(self.placement.pool, self.lane, self.plan.request.tenant)
+        if self.switches and (why := self.switches.stopping(self.placement.pool, self.lane, self.plan.request.tenant)):
+            return why
+        if self.halts and (halt := self.halts.get(self.plan.request.tenant)) is not None:
+            return halt.why
+        return "its tenant sends more requests than it may" if self.early else ""
+
+    @property
+    def resumes_at_ms(self) -> int | None:
+        """When a job that a quota has stopped goes on; None of others."""
+        if self.halts and (halt := self.halts.get(self.plan.request.tenant)) is not None:
+            return halt.until_ms
+        return self.row.not_before_ms if self.early else None
 
     @property
     def model(self) -> str:
@@ -198,6 +215,7 @@ class Job:
             eta_s=eta_s,
             waited_s=round((started_ms - self.plan.requested_at_ms) / 1000, 3) if started_ms else None,
             stopped=self.stopped,
+            resumes_at_ms=self.resumes_at_ms,
         )
 
 

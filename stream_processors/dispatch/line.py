@@ -5,7 +5,7 @@ comes to the top too early, never too late. A decision costs O(log n); a change 
 Several lines over parts of one lane's jobs share what was served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
 
@@ -37,9 +37,11 @@ class Found(NamedTuple):
 
 
 class LaneTable:
-    """What the lines of a lane share: its jobs, and what its tenants and their accounts were served."""
+    """What the lines of a lane share: its jobs, and what its tenants and their accounts were served. blocked: tenants
+    that get no chunk now."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocked: Set[str] = frozenset()) -> None:
+        self.blocked = blocked
         self.jobs: dict[str, Job] = {}
         self.tenants = Shares()
         self.accounts: dict[str, Shares] = {}
@@ -58,7 +60,7 @@ class LaneTable:
     def charge(self, job: Job, cost_s: float, in_turn: bool, aged: bool) -> None:
         """Book a chunk of this job."""
         tenant, account, placement = job.plan.request.tenant, job.account, job.placement
-        self.tenants.charge(tenant, cost_s, placement.weight, in_turn)
+        self.tenants.charge(tenant, cost_s, job.weight, in_turn)
         self.accounts_of(tenant).charge(account, cost_s, placement.account_weight, in_turn)
         self._turns[tenant, account] = 0 if aged else self._turns.get((tenant, account), 0) + 1
         if len(self.accounts) > MOST_TENANTS:
@@ -94,6 +96,14 @@ class Line:
         self._orders: dict[str, Order] = {}
         """What counts of a job in this line; entries of the heaps that say otherwise are old."""
         self._entries = 0
+        self._aside: dict[str, None] = {}
+        """Tenants that are not among `_tenants`, because they were blocked when they came to the top."""
+
+    def readmit(self, tenant: str) -> None:
+        """A tenant that was blocked is not any more."""
+        if tenant in self._aside:
+            del self._aside[tenant]
+            heappush(self._tenants, (self._table.tenants.virtual_s(tenant), tenant))
 
     def put(self, job: Job, key: str, order: Order) -> None:
         """A job that is new, or that changed."""
@@ -125,7 +135,7 @@ class Line:
         """Drop what is out of date, wherever it lies: jobs may go without ever having come to the top."""
         jobs = self._table.jobs
         self._orders = {key: order for key, order in self._orders.items() if key in jobs}
-        self._tenants, self._accounts, self._heaps, self._entries = [], {}, {}, 0
+        self._tenants, self._accounts, self._heaps, self._aside, self._entries = [], {}, {}, {}, 0
         for key, order in self._orders.items():
             self._enter(jobs[key], order, new=True)
 
@@ -133,7 +143,10 @@ class Line:
         """First job of the first account of the first tenant that has one."""
         while self._tenants:
             virtual_s, tenant = self._tenants[0]
-            if (present_s := self._table.tenants.virtual_s(tenant)) != virtual_s:
+            if tenant in self._table.blocked:
+                heappop(self._tenants)
+                self._aside[tenant] = None
+            elif (present_s := self._table.tenants.virtual_s(tenant)) != virtual_s:
                 heapreplace(self._tenants, (present_s, tenant))
             elif (found := self._of_tenant(virtual_s, tenant, now_ms)) is not None:
                 return found

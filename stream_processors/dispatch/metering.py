@@ -18,15 +18,16 @@ MAX_MARKS = 2_000
 """Reports of one job that are known again; a row must stay a record that fits."""
 
 
-def spend(job: Job, rendered: ChunkRendered) -> bool:
-    """Put a report into the account of the job that has the chunk out. False: nothing to count. The row is still to be
-    saved."""
+def spend(book: Book, job: Job, rendered: ChunkRendered, now_ms: int) -> list[Outgoing]:
+    """Put a report into the account of the job that has the chunk out. Returns the entry of the ledger; nothing when
+    there is nothing to count. The row is still to be saved."""
     row = _counted(job.row, rendered)
     if row is None:
-        return False
+        return []
     job.row = row
-    job.set_chunk(rendered.index, device_s=job.chunk(rendered.index).device_s + rendered.device_s)
-    return True
+    device_s = round(job.chunk(rendered.index).device_s + rendered.device_s, 3)
+    job.set_chunk(rendered.index, device_s=device_s)
+    return [book.accounts.spent(row, rendered, job, now_ms)]
 
 
 def spend_late(book: Book, rendered: ChunkRendered, now_ms: int) -> list[Outgoing]:
@@ -37,10 +38,11 @@ def spend_late(book: Book, rendered: ChunkRendered, now_ms: int) -> list[Outgoin
     if row is None:
         return []
     row = replace(row, late_device_s=round(row.late_device_s + rendered.device_s, 3))
+    entry = book.accounts.spent(row, rendered, job, now_ms)
     if job is None:
-        return [book.ended.amend(row), metered(row, now_ms)]
+        return [entry, book.ended.amend(row), metered(row, now_ms)]
     job.row = row
-    return [book.saved(job), metered(row, now_ms)]
+    return [entry, book.saved(job), metered(row, now_ms)]
 
 
 def _counted(row: SchedulerRow, rendered: ChunkRendered) -> SchedulerRow | None:

@@ -57,7 +57,7 @@ def play(scene: Scene) -> Played:
     loose = [Piece(cut.item, 1, rest, LANDS_S) for cut, rest in out.values()]
     lanes = {lane: _sharing(scene.queue, lane) for lane in scene.queue.lanes}
     for job in jobs:
-        weights = job.placement.weight, job.placement.account_weight
+        weights = job.weight, job.placement.account_weight
         lanes[job.lane].weigh(job.plan.request.tenant, job.account, *weights)
     played = Play(scene.queue.shares, lanes, hands or [Hand(1.0, 1, ())])
     played.add(cut.item for cut in items.values())

@@ -21,6 +21,7 @@ from schemas.codec import decode
 from schemas.errors import Fatal, InvalidMessage
 from schemas.events import Reason
 from schemas.plan import Plan
+from schemas.quotas import EVERYBODY, Account, Quota
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES
 from schemas.topics import (
@@ -32,13 +33,16 @@ from schemas.topics import (
     JOBS_CONTROL,
     PLANS_PARKED,
     PLANS_READY,
+    SCHEDULER_SWITCHES,
+    TENANTS_QUOTAS,
     WORKERS_STATE,
     Topic,
 )
-from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, WorkerState
+from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, Switch, WorkerState
 from stream_processors.dispatch.core import Scheduler
+from stream_processors.dispatch.levels import Levels, Put
 from stream_processors.dispatch.parked import Parked
-from stream_processors.dispatch.switching import SwitchReader
+from stream_processors.dispatch.quotas import Quotas
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +93,10 @@ class Shell:
         self.transactions = Transactions(settings, "dispatch", "leader")
         self.consumer = clients.consumer(settings, clients.group_id(settings, "dispatch"))
         buckets = table.partition_count(self.consumer, PLANS_PARKED.name(settings.prefix))
-        self.scheduler = Scheduler(weights, round(settings.job_timeout_h * HOUR_MS), buckets)
+        quotas = Quotas(Quota(tenant=EVERYBODY))
+        self.scheduler = Scheduler(weights, round(settings.job_timeout_h * HOUR_MS), buckets, quotas=quotas)
         self._restore()
-        self.switches = SwitchReader(settings, self.consumer, self.scheduler)
+        self.levels = Levels(settings, self.consumer, self._levels())
         self.takers = self._takers()
         self.topics = {topic.name(settings.prefix): topic for topic in self.takers}
         self.fold = Fold(settings, "dispatch", self.consumer, self.topics, self._end, passing=(WORKERS_STATE,))
@@ -116,6 +121,15 @@ class Shell:
             WORKERS_STATE: hear,
         }
 
+    def _levels(self) -> dict[Topic, Put]:
+        scheduler = self.scheduler
+        return {
+            SCHEDULER_SWITCHES: lambda key, raw: scheduler.on_switch(
+                key, decode(Switch, raw) if raw is not None else None
+            ),
+            TENANTS_QUOTAS: lambda key, raw: scheduler.on_quota(key, decode(Quota, raw) if raw is not None else None),
+        }
+
     def _restore(self) -> None:
         learnt = table.load(self.settings, COSTS_LEARNT).values()
         self.scheduler.restore_costs(kind for raw in learnt if (kind := _learnt(raw)) is not None)
@@ -124,6 +138,7 @@ class Shell:
             [decode(Plan, raw) for key, raw in rows.items() if key.endswith("#plan")],
             [decode(SchedulerRow, raw) for key, raw in rows.items() if key.endswith(("#progress", "#orders"))],
             [decode(ParkedLine, raw) for key, raw in rows.items() if key.endswith("#parked")],
+            [decode(Account, raw) for key, raw in rows.items() if key.endswith("#account")],
         )
         reached("dispatch", "restored")
         log.info("restored %d live jobs, %d finished", len(self.scheduler.jobs), len(self.scheduler.finished))
@@ -135,7 +150,7 @@ class Shell:
         }
         resumed = [p for topic, ps in places.items() if topic is not WORKERS_STATE for p in ps]
         live = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in places[WORKERS_STATE]]
-        self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live + self.switches.places)
+        self.consumer.assign(self.consumer.committed(resumed, timeout=30) + live + self.levels.places)
         self.fold.assigned(resumed)
         PULSE.group = clients.group_id(self.settings, "dispatch")
         PULSE.assigned(resumed)
@@ -144,7 +159,7 @@ class Shell:
         """One round: read a little, decide, write it all in one transaction."""
         if self.fold.careful:
             self._round([])  # what is due anyway: if that goes wrong, no record is to blame
-        records = self.switches.take(read(self.consumer, 1 if self.fold.careful else READ_AT_ONCE, POLL_S))
+        records = self.levels.take(read(self.consumer, 1 if self.fold.careful else READ_AT_ONCE, POLL_S))
         self._round(self.parked.admit(records))
         self.parked.resume()
 

@@ -7,6 +7,7 @@ from schemas import codec
 from schemas.chunks import chunk_specs
 from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint, mark_of
 from schemas.plan import Plan
+from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.records import Incoming
 from schemas.request import JobOrder
 from schemas.steering import merged, of_command
@@ -102,6 +103,13 @@ def work(plan: Plan) -> Goldens:
     return made
 
 
+def _entry(plan: Plan, kind: str, **amounts: object) -> LedgerEntry:
+    return LedgerEntry(
+        id=event_id("ledger", kind, plan.job), kind=kind, tenant=plan.request.tenant, job=plan.job, account="film",
+        model=plan.render.model, pool="cpu", lane=plan.request.lane, at_ms=T0 + 900, **amounts,
+    )  # fmt: skip
+
+
 def ordered(name: str) -> Command:
     """What moderate makes of an example of an order."""
     asked = requests.ORDERS[f"orders.requested/{name}"]
@@ -182,4 +190,15 @@ def scheduler(plan: Plan) -> Goldens:
             frames=plan.render.clip_frames, chunk_s=0.41, chunks=12, at_ms=T0 + 900,
         ),
         "dispatch.state/parked-line": ParkedLine(line=line_of(plan), parked=1_204),
+        "dispatch.state/account": Account(
+            tenant="acme", day=20_783, spent_s=812.5, rated_until_us=1_000 * T0 + 1_100_500
+        ),
+        "tenants.quotas/everybody": Quota(tenant="*", requests_per_s=5.0, burst_requests=50, by="ada", at_ms=T0),
+        "tenants.quotas/acme": Quota(
+            tenant="acme", running_chunks=4, queued_jobs=10_000, device_s_per_day=36_000.0, job_device_s=900.0,
+            over="refuse", refunds=("failed", "rejected"), weight=2.0, by="ada", at_ms=T0,
+        ),
+        "usage.ledger/reserved": _entry(plan, "reserved", reserved_s=1.6),
+        "usage.ledger/spent": _entry(plan, "spent", spent_s=0.412, chunk=0),
+        "usage.ledger/settled": _entry(plan, "settled", reserved_s=-1.6, refunded_s=0.412),
     }  # fmt: skip

@@ -99,7 +99,8 @@ def test_the_diagram_shows_only_steps_of_the_table() -> None:
 
 
 def _codes() -> Iterator[str]:
-    """Every constant that the code gives to a reason: Reason(code=...), JobRejected(...), moderate's _refusal(...)."""
+    """Every constant that the code gives to a reason: Reason(code=...), JobRejected(...), moderate's _refusal(...),
+    dispatch's _later(code=...)."""
     place = {"JobRejected": 0, "_refusal": 2}
     shared = [PACKAGE_ROOT / "schemas" / name for name in ("availability.py", "lifecycle.py")]
     files = [*(PACKAGE_ROOT / "stream_processors").rglob("*.py"), *shared]
@@ -108,7 +109,7 @@ def _codes() -> Iterator[str]:
             given: list[ast.expr] = []
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 name = node.func.id
-                given = [k.value for k in node.keywords if k.arg == "code" and name in ("Reason", *place)]
+                given = [k.value for k in node.keywords if k.arg == "code" and name in ("Reason", "_later", *place)]
                 given += node.args[place[name] :][:1] if name in place else []
             elif isinstance(node, ast.FunctionDef) and node.name == "_refusal":
                 given = node.args.defaults[-1:]

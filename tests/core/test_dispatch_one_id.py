@@ -57,7 +57,7 @@ def test_a_request_that_does_not_own_the_id_makes_room_for_the_one_that_does(ask
     assert asked(out)[1:] == [FIRST.fingerprint]
     out += [*render_all(asking, 2_000), *asking.on_control(answer("admit", FIRST), 2_001)]
     assert [m.plan for m in mux_tasks(out)] == [FIRST]
-    assert set(rows(out)) == {f"{FIRST.job}#plan", f"{FIRST.job}#progress"}
+    assert set(rows(out)) == {f"{FIRST.job}#plan", f"{FIRST.job}#progress", "default#account"}
     assert "job.cancelled" not in events(out)
 
 

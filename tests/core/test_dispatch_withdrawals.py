@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from schemas.codec import MAX_RECORD_BYTES, decode, encode
 from schemas.events import JobEvent, JobState, UsageMetered
 from schemas.plan import Plan
+from schemas.quotas import Account, LedgerEntry
 from schemas.records import Outgoing
 from schemas.topics import CHUNKS_WITHDRAWN, DISPATCH_STATE
 from schemas.work import ChunkInspected, ChunkProgress, ChunkTask, ChunkWithdrawn, Command, SchedulerRow
@@ -184,6 +185,7 @@ class _World:
         self.states: dict[str, JobState] = {}
         self.events: list[JobEvent] = []
         self.metered: list[UsageMetered] = []
+        self.ledger: list[LedgerEntry] = []
         self.sent: list[ChunkTask] = []
         self.given: list[ChunkTask] = []
         self.reports: dict[tuple[Any, ...], ChunkInspected] = {}
@@ -202,6 +204,7 @@ class _World:
                 self.sent.append(o.record)
             elif isinstance(o.record, JobEvent):
                 self.fold(o.record)
+        self.ledger += [o.record for o in out if isinstance(o.record, LedgerEntry)]
         self.mux |= {m.plan.job: m.attempt for m in mux_tasks(out)}
         self.withdrawn += withdrawn(out)
 
@@ -287,7 +290,15 @@ class _World:
         self.scheduler.restore(
             [decode(Plan, raw) for key, raw in self.rows.items() if key.endswith("#plan")],
             [decode(SchedulerRow, raw) for key, raw in self.rows.items() if key.endswith("#progress")],
+            accounts=[decode(Account, raw) for key, raw in self.rows.items() if key.endswith("#account")],
         )
+
+    def summed(self, amount: str) -> dict[str, float]:
+        """Of the ledger, by job, what is not 0."""
+        sums: dict[str, float] = {}
+        for entry in self.ledger:
+            sums[entry.job] = round(sums.get(entry.job, 0) + getattr(entry, amount), 3)
+        return {job: sum_s for job, sum_s in sums.items() if sum_s}
 
     def end_all(self) -> None:
         for number in range(1, self.jobs + 1):
@@ -318,16 +329,38 @@ def test_what_is_metered_is_what_was_reported_whatever_happened(steps):
         world.act(step)
     world.end_all()
     assert world.paid() == world.owed()
+    assert world.summed("spent_s") == world.owed(), "the ledger is what was metered"
+    assert world.summed("reserved_s") == {}, "all that was reserved is free again"
+    failed = {key for key, state in world.states.items() if state.state == "failed"}
+    owed = {job: device_s for job, device_s in world.owed().items() if job in failed}
+    assert world.summed("refunded_s") == owed, "failed jobs cost nothing"
     # A replay adds nothing: of every report, to this scheduler and to one that starts from its rows, of every event.
-    metered = len(world.metered)
+    metered, entries = len(world.metered), len(world.ledger)
     for _ in range(2):
         for made in list(world.reports.values()):
             world.write(world.scheduler.on_inspected(made, world.now_ms))
         world.kill()
     for event in list(world.events):
         world.fold(event)
-    assert len(world.metered) == metered
+    assert (len(world.metered), len(world.ledger)) == (metered, entries)
+    assert len({entry.id for entry in world.ledger}) == entries
     assert len({used.id for used in world.metered}) == metered
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_accounts_follow_the_rows_whatever_happens(steps):
+    world = _World()
+    for step in steps:
+        world.act(step)
+        jobs = world.scheduler.jobs.values()
+        assert world.summed("reserved_s") == {j.key: j.row.reserved_s for j in jobs}, "live jobs, and no others"
+        accounts = world.scheduler.accounts
+        out = sum(c.state == "d" for j in jobs for c in j.row.chunks if j.row.phase == "active")
+        assert accounts.running("default") <= out
+        left_s = [max(0.0, j.row.reserved_s - j.progress().device_s) for j in jobs if j.row.phase == "active"]
+        late_s = sum(j.row.late_device_s for j in jobs if j.row.phase == "active")
+        assert sum(left_s) - late_s - 0.001 <= accounts.reserved_s("default") <= sum(left_s) + 0.001
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartiti
 from gpu_consumers.pipelines.fake import read_fake
 from ops.bus import clients
 from ops.settings import Settings
-from ops.stages import STAGES
+from ops.stages import FOLLOWED, STAGES
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered
@@ -40,7 +40,9 @@ UNREADABLE: Frame = ("", -1)
 Place = tuple[str, int]
 """Topic and partition."""
 READ_S = 60.0
-NOT_COMMITTED = frozenset(("workers.state", "dispatch.state", "dispatch.leader", "jobs.state"))
+NOT_COMMITTED = frozenset(
+    ("workers.state", "dispatch.state", "dispatch.leader", "costs.learnt", "jobs.state", *(t.entity for t in FOLLOWED))
+)
 """Topics that stages read without a group's offset."""
 
 

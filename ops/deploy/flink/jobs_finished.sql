@@ -15,7 +15,7 @@ CREATE TABLE `jobs_finished` (
   `webhook` ROW<`url` STRING NOT NULL> COMMENT 'Address to be told.',
   `reply_topic` STRING NOT NULL COMMENT 'The caller''s reply topic.',
   `batch_id` STRING NOT NULL COMMENT 'Batch that the job belongs to.',
-  `reason` ROW<`code` STRING NOT NULL, `message` STRING NOT NULL, `field` STRING NOT NULL> COMMENT 'Why there is no video.',
+  `reason` ROW<`code` STRING NOT NULL, `message` STRING NOT NULL, `field` STRING NOT NULL, `retry_after_s` DOUBLE> COMMENT 'Why there is no video.',
   `cost` ROW<`device_s` DOUBLE NOT NULL, `chunks_rendered` BIGINT NOT NULL, `chunks_reused` BIGINT NOT NULL> COMMENT 'What the job used; None when it never reached the scheduler.',
   `prompts` ROW<`verdict` STRING NOT NULL, `policy` STRING NOT NULL> COMMENT 'What prompt moderation said.',
   `frames` ROW<`verdict` STRING NOT NULL, `provider` STRING NOT NULL, `frames_checked` BIGINT NOT NULL, `category` STRING NOT NULL, `score` DOUBLE NOT NULL> COMMENT 'What frame moderation said.',

@@ -1,0 +1,32 @@
+"""What operators set and the scheduler follows: the last record of a key on a compacted topic holds."""
+
+import getpass
+
+from msgspec import Struct
+
+from ops.bus import clients
+from ops.bus.sending import Outbox
+from ops.settings import Settings
+from schemas.errors import Transient
+from schemas.records import Outgoing
+from schemas.topics import Topic
+
+SEND_TIMEOUT_S = 30.0
+
+
+def put(settings: Settings, topic: Topic, key: str, record: Struct | None, what: str) -> None:
+    """Write the last record of a key; None: a tombstone. Raises Transient when the broker does not take it. what: as
+    in "lane bulk could not be switched off"."""
+    outbox = Outbox(clients.producer(settings), settings.prefix, "ops")
+    outbox.send([Outgoing(topic, key, record)])
+    if outbox.producer.flush(SEND_TIMEOUT_S) or outbox.failures:
+        why = outbox.failures[0] if outbox.failures else "no acknowledgement"
+        raise Transient(f"{what} ({why}); give the command again")
+
+
+def who() -> str:
+    """Name of who gives the command; "" where there is none, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
