@@ -266,13 +266,14 @@ class Book:
         """The first chunk of a live job, of this kind or of any, that may be rendered now and that no other job is
         having rendered. A job that has only such chunks is in line for them, and among `changed` when one lands. None
         of one that is stopped."""
-        if self.jobs.get(job.key) is not job or job.row.phase != "active" or job.stopped:
+        key = job.key
+        if self.jobs.get(key) is not job or job.row.phase != "active" or job.stopped:
             return None
         if job.plan.request.tenant in self.accounts.blocked:
             return None
         for index in job.waiting():
             fits = kind is None or batch_key(job.specs[index]) == kind
-            if fits and self.in_flight.get(job.ids[index], job.key) == job.key:
+            if fits and self.in_flight.get(job.ids[index], key) == key:
                 return index
         for index in job.waiting():
             self._in_line.setdefault(job.ids[index], {})[job.key] = None

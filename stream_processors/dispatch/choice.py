@@ -34,10 +34,6 @@ class Turn(NamedTuple):
     """It goes because of its age."""
 
 
-def _turn(found: Found, in_turn: bool) -> Turn:
-    return Turn(found.job, found.chunk, in_turn, found.aged)
-
-
 class Queue:
     """Jobs of one pool."""
 
@@ -183,16 +179,16 @@ class LaneQueue:
     def turn(self, head: Found, now_ms: int, warm: Iterable[str] | None) -> Turn:
         """The job to serve: the head, or the first whose model is warm, within the window."""
         self._passing = None
-        own = _turn(head, in_turn=True)
+        own = Turn(head.job, head.chunk, True, head.aged)
         if warm is None or head.job.model in (models := set(warm)):
             return own
         lines = (self._models[model] for model in models if model in self._models)
         able = [found for line in lines if (found := line.first(now_ms)) is not None]
-        other = min(able, key=lambda found: found.place, default=None)
+        other = min(able, key=self.table.place, default=None)
         if other is None or not self._may_pass(head.job, other.job, now_ms):
             return own
         self._passing = head.job
-        return _turn(other, in_turn=False)
+        return Turn(other.job, other.chunk, False, other.aged)
 
     def _may_pass(self, head: Job, other: Job, now_ms: int) -> bool:
         """Waiting costs the head no more than changing a worker's model would, and it keeps its deadline."""
@@ -210,7 +206,7 @@ class LaneQueue:
             return None
         if self._passing is not None and not self._may_pass(self._passing, found.job, now_ms):
             return None
-        return _turn(found, in_turn=False)
+        return Turn(found.job, found.chunk, False, found.aged)
 
     def charge(self, turn: Turn, cost_s: float) -> None:
         job = turn.job

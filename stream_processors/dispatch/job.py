@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
 
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ Order = tuple[float, int, bool, int, str]
 """Place among the jobs of one account, the smallest first. Ends with the job's key, so no two are equal."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """A live job. `row` is what is persisted; `plan` never changes."""
 
@@ -49,14 +48,30 @@ class Job:
     """Its first chunk may not go out yet, at the rate of its tenant."""
     weight: float = 0.0
     """Share of its tenant within its lane; kept by `Book`."""
+    key: str = field(init=False, compare=False)
+    """tenant/job_id."""
+    tenant: str = field(init=False, compare=False)
+    account: str = field(init=False, compare=False)
+    """Who shares the tenant's turns: its project, or the key that signed it; "" of neither."""
+    model: str = field(init=False, compare=False)
+    placement: Placement = field(init=False, compare=False)
+    _specs: tuple[ChunkSpec, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    _ids: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    _kinds: tuple[BatchKey, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # Every decision asks for these; the plan never changes, so they are looked up once.
+        plan = self.plan
+        assert plan.placement is not None
+        self.key, self.tenant, self.model, self.placement = (
+            plan.job,
+            plan.request.tenant,
+            plan.render.model,
+            plan.placement,
+        )
+        self.account = plan.request.project or plan.origin.key_id
         self.chunk_cost_s = self.chunk_cost_s or self.placement.chunk_cost_s
         self.weight = self.weight or self.placement.weight
-
-    @property
-    def key(self) -> str:
-        return self.plan.job
 
     @property
     def lane(self) -> Lane:
@@ -81,45 +96,39 @@ class Job:
         """Why it gets no further chunk for now, in a few words; "" while it does."""
         if self.row.steering.held:
             return "held"
-        if self.switches and (why := self.switches.stopping(self.placement.pool, self.lane, self.plan.request.tenant)):
+        if self.switches and (why := self.switches.stopping(self.placement.pool, self.lane, self.tenant)):
             return why
-        if self.halts and (halt := self.halts.get(self.plan.request.tenant)) is not None:
+        if self.halts and (halt := self.halts.get(self.tenant)) is not None:
             return halt.why
         return "its tenant sends more requests than it may" if self.early else ""
 
     @property
     def resumes_at_ms(self) -> int | None:
         """When a job that a quota has stopped goes on; None of others."""
-        if self.halts and (halt := self.halts.get(self.plan.request.tenant)) is not None:
+        if self.halts and (halt := self.halts.get(self.tenant)) is not None:
             return halt.until_ms
         return self.row.not_before_ms if self.early else None
 
     @property
-    def model(self) -> str:
-        return self.plan.render.model
-
-    @cached_property
-    def account(self) -> str:
-        """Who shares the tenant's turns: its project, or the key that signed it; "" of neither."""
-        return self.plan.request.project or self.plan.origin.key_id
-
-    @cached_property
     def kinds(self) -> tuple[BatchKey, ...]:
         """Kinds of its chunks that share forward passes with others; none for a model that renders one at a time."""
-        return tuple(dict.fromkeys(map(batch_key, self.specs))) if self.placement.max_batch > 1 else ()
-
-    @cached_property
-    def specs(self) -> tuple[ChunkSpec, ...]:
-        return chunk_specs(self.plan)
-
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        return chunk_ids(self.plan)
+        if self.placement.max_batch <= 1:
+            return ()
+        if self._kinds is None:
+            self._kinds = tuple(dict.fromkeys(map(batch_key, self.specs)))
+        return self._kinds
 
     @property
-    def placement(self) -> Placement:
-        assert self.plan.placement is not None
-        return self.plan.placement
+    def specs(self) -> tuple[ChunkSpec, ...]:
+        if self._specs is None:
+            self._specs = chunk_specs(self.plan)
+        return self._specs
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        if self._ids is None:
+            self._ids = chunk_ids(self.plan)
+        return self._ids
 
     def chunk(self, index: int) -> ChunkProgress:
         return self.row.chunks[index]

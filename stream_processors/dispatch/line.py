@@ -28,12 +28,24 @@ class Found(NamedTuple):
     job: Job
     chunk: int
     """The one that it wants."""
-    place: Place
+    aged: bool
+    """It goes because of its age."""
 
-    @property
-    def aged(self) -> bool:
-        """It goes because of its age."""
-        return not self.place[4]
+
+class AccountShares(Shares):
+    """Of one tenant's accounts, with the turns that each had since one went by age."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns: dict[str, int] = {}
+
+    def age_counts(self, account: str) -> bool:
+        """Is the next turn of this account its oldest job's?"""
+        return self._turns.get(account, 0) >= TURNS - 1
+
+    def count(self, account: str, aged: bool) -> None:
+        """It had a turn."""
+        self._turns[account] = 0 if aged else self._turns.get(account, 0) + 1
 
 
 class LaneTable:
@@ -44,29 +56,31 @@ class LaneTable:
         self.blocked = blocked
         self.jobs: dict[str, Job] = {}
         self.tenants = Shares()
-        self.accounts: dict[str, Shares] = {}
-        self._turns: dict[tuple[str, str], int] = {}
-        """Turns of an account since one went by age."""
+        self.accounts: dict[str, AccountShares] = {}
 
-    def accounts_of(self, tenant: str) -> Shares:
-        if tenant not in self.accounts:
-            self.accounts[tenant] = Shares()
-        return self.accounts[tenant]
+    def accounts_of(self, tenant: str) -> AccountShares:
+        shares = self.accounts.get(tenant)
+        if shares is None:
+            shares = self.accounts[tenant] = AccountShares()
+        return shares
 
-    def age_counts(self, tenant: str, account: str) -> bool:
-        """Is the next turn of this account its oldest job's?"""
-        return self._turns.get((tenant, account), 0) >= TURNS - 1
+    def place(self, found: Found) -> Place:
+        """Where a job that was just found stands."""
+        job, account = found.job, found.job.account
+        in_account = (False, (job.plan.requested_at_ms, job.key)) if found.aged else (True, job.order())
+        virtual_s = self.accounts_of(job.tenant).virtual_s(account)
+        return (self.tenants.virtual_s(job.tenant), job.tenant, virtual_s, account, *in_account)
 
     def charge(self, job: Job, cost_s: float, in_turn: bool, aged: bool) -> None:
         """Book a chunk of this job."""
-        tenant, account, placement = job.plan.request.tenant, job.account, job.placement
+        tenant, account, placement = job.tenant, job.account, job.placement
         self.tenants.charge(tenant, cost_s, job.weight, in_turn)
-        self.accounts_of(tenant).charge(account, cost_s, placement.account_weight, in_turn)
-        self._turns[tenant, account] = 0 if aged else self._turns.get((tenant, account), 0) + 1
+        accounts = self.accounts_of(tenant)
+        accounts.charge(account, cost_s, placement.account_weight, in_turn)
+        accounts.count(account, aged)
         if len(self.accounts) > MOST_TENANTS:
-            live = {job.plan.request.tenant for job in self.jobs.values()}
+            live = {job.tenant for job in self.jobs.values()}
             self.accounts = {t: shares for t, shares in self.accounts.items() if t in live}
-            self._turns = {key: n for key, n in self._turns.items() if key[0] in live}
 
 
 class _Heaps:
@@ -116,7 +130,7 @@ class Line:
             self._clean()
 
     def _enter(self, job: Job, order: Order, new: bool) -> None:
-        tenant, account = job.plan.request.tenant, job.account
+        tenant, account = job.tenant, job.account
         if tenant not in self._accounts:
             self._accounts[tenant] = []
             heappush(self._tenants, (self._table.tenants.virtual_s(tenant), tenant))
@@ -141,71 +155,64 @@ class Line:
 
     def first(self, now_ms: int) -> Found | None:
         """First job of the first account of the first tenant that has one."""
-        while self._tenants:
-            virtual_s, tenant = self._tenants[0]
-            if tenant in self._table.blocked:
-                heappop(self._tenants)
+        tenants, shares, blocked = self._tenants, self._table.tenants, self._table.blocked
+        while tenants:
+            virtual_s, tenant = tenants[0]
+            if tenant in blocked:
+                heappop(tenants)
                 self._aside[tenant] = None
-            elif (present_s := self._table.tenants.virtual_s(tenant)) != virtual_s:
-                heapreplace(self._tenants, (present_s, tenant))
-            elif (found := self._of_tenant(virtual_s, tenant, now_ms)) is not None:
+            elif (present_s := shares.virtual_s(tenant)) != virtual_s:
+                heapreplace(tenants, (present_s, tenant))
+            elif (found := self._of_tenant(tenant, now_ms)) is not None:
                 return found
             else:
-                heappop(self._tenants)
+                heappop(tenants)
                 del self._accounts[tenant]
         return None
 
-    def _of_tenant(self, tenant_s: float, tenant: str, now_ms: int) -> Found | None:
+    def _of_tenant(self, tenant: str, now_ms: int) -> Found | None:
         accounts = self._accounts[tenant]
         shares = self._table.accounts_of(tenant)
         while accounts:
             virtual_s, account = accounts[0]
-            if len(accounts) == 1 and self._whole:
-                # Nobody to compare it with: neither here, nor in another line.
-                found = self._of_account((tenant_s, tenant, virtual_s, account), now_ms)
-                if found is not None:
-                    return found
-                accounts.clear()
-                del self._heaps[tenant, account]
-            elif (present_s := shares.virtual_s(account)) != virtual_s:
+            # One account has nobody to be compared with, so its entry may stay out of date.
+            if len(accounts) > 1 and (present_s := shares.virtual_s(account)) != virtual_s:
                 heapreplace(accounts, (present_s, account))
-            elif (found := self._of_account((tenant_s, tenant, virtual_s, account), now_ms)) is not None:
+                continue
+            heaps = self._heaps[tenant, account]
+            found = self._oldest(heaps.ages, now_ms) if shares.age_counts(account) else None
+            if found is None:
+                found = self._in_order(heaps.orders)
+            if found is not None:
                 return found
-            else:
-                heappop(accounts)
-                del self._heaps[tenant, account]
+            heappop(accounts)
+            del self._heaps[tenant, account]
         return None
 
-    def _of_account(self, where: tuple[float, str, float, str], now_ms: int) -> Found | None:
-        _, tenant, _, account = where
-        heaps = self._heaps[tenant, account]
-        if self._table.age_counts(tenant, account):
-            found = self._oldest(heaps.ages, now_ms)
-            if found is not None:
-                return Found(*found, (*where, False, heaps.ages[0]))
-        orders = heaps.orders
+    def _in_order(self, orders: list[Order]) -> Found | None:
         while orders:
             order = orders[0]
-            if self._orders.get(order[-1]) == order and (wanted := self._wanted(order[-1])) is not None:
-                return Found(wanted[0], wanted[1], (*where, True, order))
+            key = order[-1]
+            if self._orders.get(key) == order and (found := self._wanted(key, aged=False)) is not None:
+                return found
             heappop(orders)
             self._entries -= 1
         return None
 
-    def _oldest(self, ages: list[Age], now_ms: int) -> tuple[Job, int] | None:
+    def _oldest(self, ages: list[Age], now_ms: int) -> Found | None:
         """The oldest job, if it is old enough."""
         while ages and now_ms - ages[0][0] > AGED_MS:
-            if (wanted := self._wanted(ages[0][1])) is not None:
-                return wanted
+            if (found := self._wanted(ages[0][1], aged=True)) is not None:
+                return found
             heappop(ages)
             self._entries -= 1
         return None
 
-    def _wanted(self, key: str) -> tuple[Job, int] | None:
+    def _wanted(self, key: str, aged: bool) -> Found | None:
         """A job of this line and the chunk that it wants; one that wants none leaves the line until it is put again."""
         job = self._table.jobs.get(key)
         if job is not None and (chunk := self._wants(job)) is not None and key in self._orders:
-            return job, chunk
+            return Found(job, chunk, aged)
         if self._orders.pop(key, None) is not None and self._whole:
             self._table.jobs.pop(key, None)
         return None
