@@ -54,12 +54,16 @@ def note(state: JobState) -> str:
 
 
 def stopped(state: JobState) -> str:
-    """'held since 2026-12-01 18:00:05 UTC: legal looks at it', 'lane bulk is paused'; '' for one that goes on."""
+    """'held since 2026-12-01 18:00:05 UTC: legal looks at it', 'lane bulk is paused', 'tenant acme has used its 3600
+    device-seconds of today; goes on at 2026-12-02 00:00:00 UTC'; '' for one that goes on."""
     steering = state.steering
     if steering is not None and steering.held:
         since = f"held since {moment(steering.held_at_ms)}"
         return f"{since}: {steering.held_reason}" if steering.held_reason else since
-    return state.progress.stopped if state.progress is not None else ""
+    progress = state.progress
+    if progress is None or not progress.stopped or progress.resumes_at_ms is None:
+        return progress.stopped if progress is not None else ""
+    return f"{progress.stopped}; goes on at {moment(progress.resumes_at_ms)}"
 
 
 def worker(state: WorkerState, drained: bool = False) -> str:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 
 from ops.usage import add_up
+from ops.view.describe import note
 from schemas.codec import decode, encode
 from schemas.errors import InvalidMessage
-from schemas.events import JobEvent, UsageMetered
+from schemas.events import JobEvent, JobState, Progress, UsageMetered
 from schemas.plan import Plan
 from schemas.quotas import DAY_MS, EVERYBODY, Account, LedgerEntry, Quota, conforms
 from schemas.topics import DISPATCH_STATE
@@ -210,6 +211,16 @@ def test_who_has_too_many_jobs_in_line_hears_when_the_next_is_done() -> None:
     said = refusal(scheduler.on_plan(asked("d"), NOON_MS + 2))
     assert (said.reason.code, said.reason.retry_after_s) == ("too_many_queued", 9.0)
     assert events(scheduler.on_plan(asked("e", tenant="other"), NOON_MS + 2)) == ["job.queued"]
+
+
+def test_who_watches_sees_what_a_tenant_waits_for_and_until_when() -> None:
+    why = "tenant acme has used its 3600 device-seconds of today"
+    progress = Progress(chunks=3, stopped=why, resumes_at_ms=NOON_MS + DAY_MS // 2)
+    state = JobState(
+        job="acme/a", state="queued", sequence=3, lane="standard", model="m", requested_at_ms=1, updated_at_ms=1,
+        progress=progress,
+    )  # fmt: skip
+    assert note(state) == f"{why}; goes on at 2024-10-05 00:00:00 UTC"
 
 
 # ---- records of operators ----------------------------------------------------------------------------------------
