@@ -6,8 +6,6 @@ whenever it changed, so a scheduler that is killed goes on exactly where it was.
 
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
 from schemas import quotas as quota_rules
 from schemas.errors import InvalidMessage
 from schemas.events import Reason
@@ -17,24 +15,23 @@ from schemas.plan import Plan
 from schemas.quotas import Account, Quota
 from schemas.records import Outgoing
 from schemas.request import Lane
-from schemas.steering import ACTIONS, put_off
+from schemas.steering import ACTIONS
 from schemas.topics import PLANS_PARKED
 from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, Switch, WorkerState
 from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.book import Book, queued
-from stream_processors.dispatch.ended import bare_event, event
+from stream_processors.dispatch.calling_off import CallingOff
+from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.estimates import Estimates
 from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job, check_plan, new_job
-from stream_processors.dispatch.metering import spend, spend_late
 from stream_processors.dispatch.orders import Orders
 from stream_processors.dispatch.quotas import Quotas
+from stream_processors.dispatch.results import Results
 from stream_processors.dispatch.telling import worth_telling
 
-MAX_FAILURES = 3
-"""Times that workers may report a chunk as failed before its job fails."""
 REPORT_EVERY_MS = 1_000
 ASK_AGAIN_MS = 30_000
 """A job that waits for nothing but track's word is asked about again."""
@@ -42,13 +39,6 @@ ASK_AGAIN_MS = 30_000
 
 WINDOW_JOBS = 200
 """Live jobs of a pool and lane in memory; more where its workers can hold more. The rest waits in Kafka."""
-
-
-def _for_another(inspected: ChunkInspected, job: Job, index: int) -> ChunkInspected:
-    """The result of a chunk as one of another job that waits for the same: it cost that one nothing."""
-    given = inspected.rendered
-    status = "reused" if given.status == "rendered" else given.status
-    return replace(inspected, rendered=replace(given, job=job.key, index=index, status=status, device_s=0.0))
 
 
 class Scheduler:
@@ -73,6 +63,8 @@ class Scheduler:
         self._handing = Handing(self._book, lane_weights)
         self._assembly = Assembly(self._book)
         self._orders = Orders(self._book)
+        self._calling_off = CallingOff(self._book)
+        self._results = Results(self._book, self._handing.workers, self._assembly)
         self._estimates = Estimates(self._book, self._handing)
         self._lane_weights = lane_weights
         self._timeout_ms = timeout_ms
@@ -162,58 +154,16 @@ class Scheduler:
     def on_inspected(self, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
         """A chunk came back. What it cost is counted once, whatever became of its job. Beside that late, repeated and
         foreign results change nothing, except that a job that has the same chunk out takes them for its own."""
-        rendered = inspected.rendered
-        owner = self._book.in_flight.get(rendered.chunk_id, rendered.job)
-        if rendered.status != "withdrawn" or owner == rendered.job:
-            self._handing.workers.finished(rendered.chunk_id)
-        job = self.jobs.get(rendered.job)
-        if job is not None and job.wants(rendered):
-            booked = spend(self._book, job, rendered, now_ms)
-            out = self._came_back(job, inspected, now_ms)
-            return [*booked, *(out or ([self._book.saved(job)] if booked else []))]
-        out = spend_late(self._book, rendered, now_ms)
-        if owner != rendered.job and rendered.status != "withdrawn":
-            other = self.jobs[owner]
-            for index in [i for i, c in enumerate(other.row.chunks) if c.state == "d"]:
-                if other.ids[index] == rendered.chunk_id:
-                    return [*out, *self._came_back(other, _for_another(inspected, other, index), now_ms)]
-        return out
-
-    def _came_back(self, job: Job, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
-        """A chunk of a job that renders came back, its cost being counted."""
-        rendered = inspected.rendered
-        chunk = job.chunk(rendered.index)
-        if chunk.state == "r":
-            return []
-        if rendered.status == "withdrawn":
-            # Of a job that lives only when it is about another request of the same id: then nothing is out.
-            if (chunk.state, chunk.attempt, chunk.at_ms) != ("d", rendered.attempt, rendered.dispatched_at_ms):
-                return []
-            self._book.landed(job, rendered.index)
-            job.set_chunk(rendered.index, state="w")
-            return [self._book.saved(job)]
-        self._book.landed(job, rendered.index)
-        if rendered.status == "rendered":
-            self._handing.workers.measured(rendered.worker_id, rendered.device_s, job.chunk_cost_s)
-            self._book.costs.learn(rendered.pool, job.specs[rendered.index], rendered.device_s, now_ms)
-        if rendered.status == "failed" or rendered.object is None:
-            return self._chunk_failed(job, rendered.index, rendered.error, now_ms)
-        if inspected.verdict is None or inspected.verdict.verdict != "allow":
-            category = inspected.verdict.category if inspected.verdict else "unjudged"
-            message = f"frames of chunk {rendered.index} were refused by moderation ({category})"
-            reason = Reason(code="frames_refused", message=message)
-            return self._book.end(job, "job.rejected", now_ms, reason, frames=inspected.verdict)
-        job.set_ready(rendered, inspected.verdict)
-        return self._onward(job, now_ms)
+        return self._results.take(inspected, now_ms)
 
     def on_control(self, control: Command, now_ms: int) -> list[Outgoing]:
         """Cancel and other orders by the user, expire by track, redo and release by mux; release by track for a job
         that it knows to be over, admit and withdraw for one that it was asked about."""
         job = self.jobs.get(control.job)
         if control.action == "cancel":
-            return self._cancel(control, job, now_ms)
+            return self._calling_off.cancel(control, job, now_ms)
         if control.action == "expire":
-            return self._expire(control, job, now_ms)
+            return self._calling_off.expire(control, job, now_ms)
         if control.action in ACTIONS:
             return self._orders.take(control, now_ms)
         if job is None:
@@ -287,39 +237,13 @@ class Scheduler:
 
     # ---- what happens to a job -------------------------------------------------------------------------------------
 
-    def _onward(self, job: Job, now_ms: int) -> list[Outgoing]:
-        """To the muxer, once all chunks are ready and the id is this request's: two requests under one id would share
-        one video."""
-        return self._assembly.hand_over(job, now_ms) if job.complete and job.row.admitted else [self._book.saved(job)]
-
     def _whose(self, control: Command, job: Job, now_ms: int) -> list[Outgoing]:
         """track's answer to `job.queued`."""
         if job.row.admitted or control.fingerprint != job.row.fingerprint:
             return []
         if control.action == "withdraw":
             return self._book.withdraw(job, now_ms)
-        return [*self._book.admit(job), *self._onward(job, now_ms)]
-
-    def _chunk_failed(self, job: Job, index: int, error: str, now_ms: int) -> list[Outgoing]:
-        failures = job.chunk(index).failures + 1
-        if failures >= MAX_FAILURES:
-            message = f"chunk {index} could not be rendered in {failures} tries: {error}"
-            return self._book.end(job, "job.failed", now_ms, Reason(code="render_failed", message=message))
-        job.set_chunk(index, state="w", failures=failures)
-        after = job.plan.chunks[index].after
-        if error.startswith("given chunk missing") and after >= 0 and job.chunk(after).state == "r":
-            job.set_chunk(after, state="w")
-        return [self._book.saved(job)]
-
-    def _cancel(self, control: Command, job: Job | None, now_ms: int) -> list[Outgoing]:
-        reason = Reason(code="cancelled", message=control.reason or "cancelled by request")
-        if job is None:
-            return self._end_unseen(control.job, now_ms, reason)
-        if job.row.phase == "assembling":
-            message = "too late to cancel: all chunks are rendered and the video is being assembled"
-            refused = Reason(code="cancel_too_late", message=message)
-            return [event(job.plan, "job.cancel-refused", now_ms, reason=refused)]
-        return self._book.end(job, "job.cancelled", now_ms, reason, by_order=True)
+        return [*self._book.admit(job), *self._results.onward(job, now_ms)]
 
     def refuse(self, plan: Plan, reason: Reason, now_ms: int) -> list[Outgoing]:
         """A plan that cannot be taken in: its job fails, unless an earlier plan of it was."""
@@ -331,29 +255,3 @@ class Scheduler:
         """A record of this job cannot be used: a live job fails, rather than wait for ever."""
         job = self.jobs.get(key)
         return [] if job is None else self._book.end(job, "job.failed", now_ms, reason)
-
-    def _expire(self, control: Command, job: Job | None, now_ms: int) -> list[Outgoing]:
-        """track's word counts for a deadline, unless one was ordered since that it has not heard of; whether a job
-        makes progress is known here, and so is whether one that is not here may be parked. A job that is being
-        assembled is finished, late or not."""
-        code = control.reason.partition(":")[0]
-        if job is None:
-            tenant = control.job.partition("/")[0]
-            if code == "no_progress" and self.backlog.parked_of(tenant):
-                return [bare_event("job.progress", control.job, now_ms, about=f"asked {now_ms}")]
-            awaited = self._book.awaited.rows.get(control.job)
-            if code == "deadline_passed" and awaited is not None and put_off(awaited.steering, now_ms):
-                return []
-            return self._end_unseen(control.job, now_ms, expiry_reason(code))
-        late = code == "deadline_passed" and not put_off(job.row.steering, now_ms)
-        if job.row.phase == "active" and late:
-            return self._book.end(job, "job.expired", now_ms, expiry_reason(code), by_order=True)
-        return [event(job.plan, "job.progress", now_ms, about=f"asked {now_ms}", progress=job.progress())]
-
-    def _end_unseen(self, job: str, now_ms: int, reason: Reason) -> list[Outgoing]:
-        """End a job that is not among the living: one that has ended says so again. If track never confirmed that one,
-        another request of the id may be on its way, and is meant as well."""
-        said = self._book.ended.said(job, now_ms) if job in self.finished else []
-        if self._book.ended.speaks_for(job):
-            return said
-        return [*said, *self._book.close_unseen(job, now_ms, reason)]

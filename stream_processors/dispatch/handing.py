@@ -14,7 +14,8 @@ from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.choice import Queue, Turn
 from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.job import Job
-from stream_processors.dispatch.workers import Work, Worker, Workers
+from stream_processors.dispatch.worker import Work, Worker
+from stream_processors.dispatch.workers import Workers
 
 LOST_FIRST_MS, LOST_LAST_MS = 30_000, 300_000
 """A dispatched chunk that no live worker holds is asked for again after this long, doubled each time."""

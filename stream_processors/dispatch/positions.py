@@ -16,7 +16,7 @@ from stream_processors.dispatch.job import Job
 from stream_processors.dispatch.playing import Play
 from stream_processors.dispatch.playing_line import Sharing
 from stream_processors.dispatch.playing_parts import Hand, Item, Piece, Played, Stream
-from stream_processors.dispatch.workers import Held
+from stream_processors.dispatch.worker import Held
 
 STEPS_A_SECOND = 250
 """Steps of plays per second, over time: one takes some 25 us, so plays cost less than a hundredth of a core."""

@@ -13,8 +13,9 @@ from schemas.records import Outgoing
 from schemas.topics import DISPATCH_STATE, MUX_TASKS
 from schemas.work import ChunkTask, Command, MuxTask, SchedulerRow
 from stream_processors.dispatch.assembly import MAX_MUX_ATTEMPTS, MUX_SILENT_MS
-from stream_processors.dispatch.core import MAX_FAILURES, Scheduler
+from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.handing import LOST_FIRST_MS
+from stream_processors.dispatch.results import MAX_FAILURES
 from tests.core.plans import plan, result, worker
 from tests.core.scheduled import WEIGHTS, answer, events, mux_tasks, render_all, tasks
 

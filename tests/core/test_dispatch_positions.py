@@ -11,7 +11,7 @@ from stream_processors.dispatch.playing import FINE, MOST
 from stream_processors.dispatch.playing_parts import Stream
 from stream_processors.dispatch.positions import ParkedJobs, Scene, play
 from stream_processors.dispatch.telling import DRIFT, FIRST, SOONEST_MS, worth_telling
-from stream_processors.dispatch.workers import Held
+from stream_processors.dispatch.worker import Held
 from tests.core.plans import plan
 from tests.core.scheduled import WEIGHTS
 

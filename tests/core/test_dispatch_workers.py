@@ -10,7 +10,8 @@ from schemas.work import ModelLoad, Switch
 from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.handing import LOST_FIRST_MS
 from stream_processors.dispatch.switches import Switches
-from stream_processors.dispatch.workers import SILENT_MS, STALLED_MS, UNSEEN_MS, Work, Workers
+from stream_processors.dispatch.worker import STALLED_MS, Work
+from stream_processors.dispatch.workers import SILENT_MS, UNSEEN_MS, Workers
 from tests.core.plans import plan, worker
 from tests.core.scheduled import WEIGHTS, tasks
 

@@ -10,8 +10,9 @@ from unittest import mock
 
 from msgspec.structs import replace
 
-from stream_processors.dispatch import core as dispatch_core
 from stream_processors.dispatch import metering
+from stream_processors.dispatch import results as dispatch_results
+from stream_processors.dispatch.calling_off import CallingOff
 from stream_processors.mux import core as mux_core
 from stream_processors.track import core as track_core
 from tests.simulation import muxing
@@ -39,10 +40,10 @@ BUGS: Mapping[str, str] = {
 }
 
 
-_cancel = dispatch_core.Scheduler._cancel
+_cancel = CallingOff.cancel
 
 
-def _cancel_late(self: dispatch_core.Scheduler, control: Any, job: Any, now_ms: int) -> Any:
+def _cancel_late(self: CallingOff, control: Any, job: Any, now_ms: int) -> Any:
     if job is not None and job.row.phase == "assembling":
         job.row = replace(job.row, phase="active")
     return _cancel(self, control, job, now_ms)
@@ -75,7 +76,7 @@ def seeded(bug: str) -> Iterator[frozenset[str]]:
     """Switch a bug on; yields what the world is to be told."""
     patches: tuple[Any, ...] = ()
     if bug == "cancel wins against assembly":
-        patches = (mock.patch.object(dispatch_core.Scheduler, "_cancel", _cancel_late),)
+        patches = (mock.patch.object(CallingOff, "cancel", _cancel_late),)
     elif bug == "a frame is lost between shots":
         patches = (mock.patch.object(muxing, "timeline", _short_timeline),)
     elif bug == "every request owns its id":
@@ -83,9 +84,9 @@ def seeded(bug: str) -> Iterator[frozenset[str]]:
     elif bug == "a report counts whenever it comes":
         patches = (mock.patch.object(metering, "_counted", _counted_always),)
     elif bug == "late device time is nobody's":
-        patches = (mock.patch.object(dispatch_core, "spend_late", return_value=[]),)
+        patches = (mock.patch.object(dispatch_results, "spend_late", return_value=[]),)
     elif bug == "no cap on attempts":
-        patches = (mock.patch.object(dispatch_core, "MAX_FAILURES", 10**9),)
+        patches = (mock.patch.object(dispatch_results, "MAX_FAILURES", 10**9),)
     for patch in patches:
         patch.start()
     try:

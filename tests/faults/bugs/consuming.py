@@ -188,9 +188,9 @@ def retry_without_cap(stage: str) -> None:
 
         rendering.MAX_ATTEMPTS = 10**9
     elif stage == "dispatch":
-        from stream_processors.dispatch import core as scheduling
+        from stream_processors.dispatch import results
 
-        scheduling.MAX_FAILURES = 10**9
+        results.MAX_FAILURES = 10**9
 
 
 def row_not_saved(stage: str) -> None:

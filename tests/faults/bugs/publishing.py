@@ -62,17 +62,17 @@ def cancel_while_assembling(stage: str) -> None:
     if stage != "dispatch":
         return
     from schemas.events import Reason
-    from stream_processors.dispatch.core import Scheduler
+    from stream_processors.dispatch.calling_off import CallingOff
 
-    cancel = Scheduler._cancel
+    cancel = CallingOff.cancel
 
     def obliging(self: Any, control: Any, job: Any, now_ms: int) -> Any:
         if job is not None and job.row.phase == "assembling":
             reason = Reason(code="cancelled", message="cancelled by request")
-            return self._end(job, "job.cancelled", now_ms, reason, phase="cancelled")
+            return self._book.end(job, "job.cancelled", now_ms, reason, by_order=True)
         return cancel(self, control, job, now_ms)
 
-    Scheduler._cancel = obliging
+    CallingOff.cancel = obliging
 
 
 def deletes_published() -> AbstractContextManager[object]:
