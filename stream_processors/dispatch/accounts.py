@@ -77,10 +77,15 @@ class Accounts:
     # ---- letting in ------------------------------------------------------------------------------------------------
 
     def admit(
-        self, plan: Plan, needs_s: float, parked: int, soonest_s: Callable[[], float | None], now_ms: int
+        self,
+        plan: Plan,
+        needs_s: Callable[[], float],
+        parked: int,
+        soonest_s: Callable[[], float | None],
+        now_ms: int,
     ) -> int | Reason:
         """When the first chunk of a new job may go out, 0: at once; or why the job is refused. parked: jobs of its
-        tenant that wait beyond the windows."""
+        tenant that wait beyond the windows. needs_s, soonest_s: as in `quotas.Request`, asked for where they count."""
         self.turn_of_day(now_ms)
         tenant = plan.request.tenant
         quota, account = self._quotas.of(tenant), self._account(tenant)
@@ -89,7 +94,7 @@ class Accounts:
         request = Request(
             lane=plan.request.lane,
             at_ms=plan.requested_at_ms,
-            needs_s=needs_s,
+            needs_s=needs_s() if quota.job_device_s or quota.device_s_per_day else 0.0,
             queued=queued,
             committed_s=account.spent_s + self.reserved_s(tenant),
             rated_until_us=account.rated_until_us,

@@ -134,7 +134,7 @@ class Scheduler:
             return min(((at_ms - now_ms) / 1_000 for at_ms in told_ms if at_ms is not None), default=None)
 
         parked = self.backlog.parked_of(tenant)
-        return self._book.accounts.admit(plan, self._book.needs_s(plan), parked, soonest_s, now_ms)
+        return self._book.accounts.admit(plan, lambda: self._book.needs_s(plan), parked, soonest_s, now_ms)
 
     def on_parked(self, plan: Plan, now_ms: int) -> list[Outgoing]:
         """A job that was parked has its turn. Raises InvalidMessage as `on_plan` does."""
