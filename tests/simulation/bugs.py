@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stream_processors.dispatch import metering
 from stream_processors.dispatch import results as dispatch_results
+from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.calling_off import CallingOff
 from stream_processors.mux import core as mux_core
 from stream_processors.track import core as track_core
@@ -37,6 +38,7 @@ BUGS: Mapping[str, str] = {
     "every request owns its id": "track admits whatever dispatch has taken in",
     "a report counts whenever it comes": "device time of a report that comes twice is metered twice",
     "late device time is nobody's": "what is reported after a job's end is in no usage record",
+    "what was reserved stays reserved": "a job that is over gives nothing back",
 }
 
 
@@ -85,6 +87,8 @@ def seeded(bug: str) -> Iterator[frozenset[str]]:
         patches = (mock.patch.object(metering, "_counted", _counted_always),)
     elif bug == "late device time is nobody's":
         patches = (mock.patch.object(dispatch_results, "spend_late", return_value=[]),)
+    elif bug == "what was reserved stays reserved":
+        patches = (mock.patch.object(Accounts, "settled", return_value=[]),)
     elif bug == "no cap on attempts":
         patches = (mock.patch.object(dispatch_results, "MAX_FAILURES", 10**9),)
     for patch in patches:

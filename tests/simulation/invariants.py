@@ -9,7 +9,15 @@ from schemas.ids import chunk_object_key, event_id, video_object_key
 from schemas.lifecycle import TERMINAL
 from schemas.plan import Plan
 from schemas.request import LANES
-from schemas.topics import CHUNKS_INSPECTED, JOBS_FINISHED, JOBS_STATE, MUX_TASKS, PLANS_READY, USAGE_METERED
+from schemas.topics import (
+    CHUNKS_INSPECTED,
+    JOBS_FINISHED,
+    JOBS_STATE,
+    MUX_TASKS,
+    PLANS_READY,
+    USAGE_LEDGER,
+    USAGE_METERED,
+)
 from tests.simulation.log import Place
 from tests.simulation.media import ChunkFile, expected
 from tests.simulation.tables import seen
@@ -141,7 +149,7 @@ class Checker:
         self._webhooks()
 
     def _accounts(self) -> None:
-        """What is metered of a job is what workers reported for it, each report counted once."""
+        """What is metered of a job, and in the ledger, is what workers reported for it, each report counted once."""
         reports = {
             (r.job, r.worker_id, r.chunk_id, r.index, r.attempt, r.dispatched_at_ms, r.device_s)
             for r in (entry.value.rendered for entry in self._world.log.read(CHUNKS_INSPECTED.entity))
@@ -149,12 +157,20 @@ class Checker:
         spent_s: Counter[str] = Counter()
         for job, *_, device_s in reports:
             spent_s[job] += device_s
+        booked_s, reserved_s = Counter[str](), Counter[str]()
+        for entry in self._world.log.read(USAGE_LEDGER.entity):
+            booked_s[entry.key] += entry.value.spent_s
+            reserved_s[entry.key] += entry.value.reserved_s
         for job in self._world.jobs:
+            require(abs(reserved_s[job]) < 1e-6, f"{job} is over, and {reserved_s[job]} s are still reserved for it")
             # What a second request under the id had cost when it ended by itself is in nobody's account.
             if self._world.bodies[job] == 1:
                 paid_s = self._paid_s[job]
                 require(
                     abs(paid_s - spent_s[job]) < 1e-6, f"{job}: {paid_s} s are metered, {spent_s[job]} s were spent"
+                )
+                require(
+                    abs(booked_s[job] - paid_s) < 1e-6, f"{job}: {paid_s} s metered, {booked_s[job]} s in the ledger"
                 )
 
     def _plan(self, job: str, mark: str) -> Plan:

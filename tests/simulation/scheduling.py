@@ -69,7 +69,8 @@ class _Shell:
         plans = [plan for key, plan in rows.items() if key.endswith("#plan")]
         parked = [row for key, row in rows.items() if key.endswith("#parked")]
         kept = [row for key, row in rows.items() if key.endswith(("#progress", "#orders"))]
-        self.scheduler.restore(plans, kept, parked)
+        accounts = [row for key, row in rows.items() if key.endswith("#account")]
+        self.scheduler.restore(plans, kept, parked, accounts)
 
     def take(self, read: Incoming, now_ms: int) -> list[Outgoing]:
         scheduler = self.scheduler
