@@ -219,9 +219,9 @@ class MuxTask(Record, frozen=True, kw_only=True):
     """What moderation said of all chunks together."""
 
 
+# gc: it refers to nothing that could refer back, and dispatch keeps hundreds of thousands.
 class ChunkProgress(Record, frozen=True, kw_only=False, gc=False):
-    """State of one chunk within a SchedulerRow. gc: it refers to nothing that could refer back, and dispatch keeps
-    hundreds of thousands."""
+    """State of one chunk within a SchedulerRow."""
 
     state: Literal["w", "d", "r"]
     """w waiting, d dispatched, r ready (rendered and allowed)."""
