@@ -1,17 +1,21 @@
 """What operators set and the scheduler follows: the last record of a key on a compacted topic holds."""
 
+import contextlib
 import getpass
+from typing import TypeVar
 
 from msgspec import Struct
 
-from ops.bus import clients
+from ops.bus import clients, table
 from ops.bus.sending import Outbox
 from ops.settings import Settings
-from schemas.errors import Transient
+from schemas.codec import decode
+from schemas.errors import InvalidMessage, Transient
 from schemas.records import Outgoing
 from schemas.topics import Topic
 
 SEND_TIMEOUT_S = 30.0
+R = TypeVar("R", bound=Struct)
 
 
 def put(settings: Settings, topic: Topic, key: str, record: Struct | None, what: str) -> None:
@@ -22,6 +26,16 @@ def put(settings: Settings, topic: Topic, key: str, record: Struct | None, what:
     if outbox.producer.flush(SEND_TIMEOUT_S) or outbox.failures:
         why = outbox.failures[0] if outbox.failures else "no acknowledgement"
         raise Transient(f"{what} ({why}); give the command again")
+
+
+def read(settings: Settings, topic: Topic, kind: type[R]) -> dict[str, R]:
+    """What holds now, by key. What is no such record is left out, as the scheduler passes it over too. Raises Transient
+    when the topic cannot be read."""
+    found = {}
+    for key, raw in table.load(settings, topic).items():
+        with contextlib.suppress(InvalidMessage):
+            found[key] = decode(kind, raw)
+    return found
 
 
 def who() -> str:

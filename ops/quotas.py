@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from ops.bus import table
-from ops.levels import put, who
+from ops.levels import put, read, who
 from ops.settings import Settings
 from schemas.codec import decode
-from schemas.errors import InvalidMessage
 from schemas.quotas import EVERYBODY, Account, Quota, day_of
 from schemas.topics import DISPATCH_STATE, TENANTS_QUOTAS
 
@@ -37,15 +36,8 @@ def unset_quota(settings: Settings, tenant: str) -> None:
 
 def quotas(settings: Settings) -> dict[str, Quota]:
     """By tenant, that of everybody at "*" among them. Raises Transient when the topic cannot be read."""
-    found = {EVERYBODY: Quota(tenant=EVERYBODY)}
-    for key, raw in table.load(settings, TENANTS_QUOTAS).items():
-        try:
-            quota = decode(Quota, raw)
-        except InvalidMessage:
-            continue  # the scheduler passes it over as well
-        if quota.tenant == key:
-            found[key] = quota
-    return found
+    known = read(settings, TENANTS_QUOTAS, Quota)
+    return {EVERYBODY: Quota(tenant=EVERYBODY)} | {key: quota for key, quota in known.items() if quota.tenant == key}
 
 
 def standings(settings: Settings) -> list[Standing]:

@@ -54,6 +54,6 @@ def quote(
         model=model.name,
         pool=pool,
         chunks=len(specs),
-        device_s=table.plan_s(plan, pool, prior_s),
+        device_s=table.all_s(pool, specs, prior_s, model.clip_frames),
         chunks_seen=min((kind.chunks if kind else 0) for kind in seen.values()),
     )

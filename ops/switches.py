@@ -3,11 +3,8 @@
 import time
 from typing import Literal
 
-from ops.bus import table
-from ops.levels import put, who
+from ops.levels import put, read, who
 from ops.settings import Settings
-from schemas.codec import decode
-from schemas.errors import InvalidMessage
 from schemas.ids import switch_key
 from schemas.topics import SCHEDULER_SWITCHES
 from schemas.work import Switch
@@ -26,12 +23,5 @@ def turn(settings: Settings, kind: Kind, name: str, state: Literal["off", "on"],
 
 def switched_off(settings: Settings) -> list[Switch]:
     """What is paused or drained now, by kind and name. Raises Transient when the topic cannot be read."""
-    found = []
-    for raw in table.load(settings, SCHEDULER_SWITCHES).values():
-        try:
-            switch = decode(Switch, raw)
-        except InvalidMessage:
-            continue  # the scheduler passes it over as well
-        if switch.state == "off":
-            found.append(switch)
+    found = [switch for switch in read(settings, SCHEDULER_SWITCHES, Switch).values() if switch.state == "off"]
     return sorted(found, key=lambda switch: (switch.kind, switch.name))

@@ -5,12 +5,11 @@ or number of steps costs as much as the seen kind that is nearest to it in work,
 model was never seen on that pool, the registry's figure, in proportion to its frames.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from schemas.chunks import chunk_specs
-from schemas.plan import ChunkSpec, Plan
+from schemas.plan import ChunkSpec
 from schemas.work import LearntCost
 
 NEWEST_SHARE = 0.05
@@ -73,11 +72,9 @@ class CostTable:
             return prior_s * min(1.0, kind.frames / clip_frames)
         return known.chunk_s * _work(kind) / _work(known)
 
-    def plan_s(self, plan: Plan, pool: str, prior_s: float) -> float:
-        """Device-seconds that all chunks of a plan will take."""
-        specs = chunk_specs(plan)
+    def all_s(self, pool: str, specs: Sequence[ChunkSpec], prior_s: float, clip_frames: int) -> float:
+        """Device-seconds that the chunks of one plan will take; otherwise as `expected_s`."""
         by_frames = {spec.frames + spec.given_frames: spec for spec in specs}
-        clip_frames = plan.render.clip_frames
         costs_s = {n: self.expected_s(pool, spec, prior_s, clip_frames) for n, spec in by_frames.items()}
         return sum(costs_s[spec.frames + spec.given_frames] for spec in specs)
 

@@ -1,6 +1,7 @@
 """`reelbus quotas list|set|unset` and `reelbus usage`."""
 
 import re
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -121,8 +122,7 @@ def usage(
     since_ms = round(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
     found = used(place.settings, tenant, since_ms)
     for row in found if as_json else ():
-        amounts = {name: getattr(row, name) for name in row.__slots__}
-        data_json({**amounts, "charged_s": row.charged_s, "adds_up": row.adds_up})
+        data_json({**asdict(row), "charged_s": row.charged_s, "adds_up": row.adds_up})
     if not as_json:
         paper().print(usage_table(found))
 

@@ -117,7 +117,7 @@ class Accounts:
 
     def follow(self, job: Job, active: bool) -> None:
         """What is known of a live job follows its row. active: it still wants chunks."""
-        tenant = job.plan.request.tenant
+        tenant = job.tenant
         before = self._held.pop(job.key, None)
         if before is not None:
             self._held_ms[tenant] -= before[1]
@@ -157,7 +157,7 @@ class Accounts:
     def settled(self, job: Job, end: str, now_ms: int) -> list[Outgoing]:
         """A job is over: what it had reserved is free again, and what it has used is given back where the quota says
         so. Its row is changed. end: the event's, without "job."."""
-        if end in self._quotas.of(job.plan.request.tenant).refunds:
+        if end in self._quotas.of(job.tenant).refunds:
             job.row = replace(job.row, refunded=True)
         back_s = spent_ms(job.row) / 1_000 if job.row.refunded else 0.0
         if not job.row.reserved_s and not back_s:
@@ -169,7 +169,7 @@ class Accounts:
         entry = LedgerEntry(
             id=event_id("ledger", kind, job.key, f"{job.plan.fingerprint} {now_ms}"),
             kind=kind,
-            tenant=job.plan.request.tenant,
+            tenant=job.tenant,
             job=job.key,
             account=job.account,
             model=job.plan.request.model,

@@ -8,6 +8,7 @@ room. So memory is bounded by the windows, a job is held up only by jobs of its 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 from zlib import crc32
 
 from schemas.plan import Plan
@@ -30,6 +31,22 @@ def line_of(plan: Plan, lane: Lane | None = None) -> str:
     hurry = "urgent" if request.deadline_ms is not None or request.priority > 0 else "plain"
     account = request.project or plan.origin.key_id
     return f"{plan.placement.pool}/{lane or request.lane}/{hurry}/{request.tenant}/{account}"
+
+
+class LineParts(NamedTuple):
+    """What the name of a line says."""
+
+    pool: str
+    lane: Lane
+    hurry: str
+    """urgent or plain."""
+    tenant: str
+    account: str
+
+
+def parts_of(line: str) -> LineParts:
+    """The parts of a name that `line_of` made; an account may hold slashes."""
+    return LineParts(*cast(tuple[str, Lane, str, str, str], line.split("/", 4)))
 
 
 def line_key(line: str) -> str:
@@ -153,7 +170,7 @@ class Backlog:
 
     def _set_parked(self, line: str, parked: int) -> None:
         before = self._has_jobs(line)
-        tenant = line.split("/", 4)[3]
+        tenant = parts_of(line).tenant
         self._of_tenant[tenant] += parked - self._parked.get(line, 0)
         if not self._of_tenant[tenant]:
             del self._of_tenant[tenant]

@@ -3,7 +3,7 @@
 Every change returns the records that keep it, so a scheduler that is killed goes on exactly where it was.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Literal
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from schemas.chunks import BatchKey, batch_key
 from schemas.events import EventType, Reason
-from schemas.plan import Plan
+from schemas.plan import ChunkSpec, Plan
 from schemas.quotas import EVERYBODY, Quota
 from schemas.records import Outgoing
 from schemas.reports import Facts
@@ -111,11 +111,11 @@ class Book:
         """A tenant may use more or less, or has another weight, from now on."""
         self.accounts.put(key, quota)
         for job in self.jobs.values():
-            if key in (EVERYBODY, job.plan.request.tenant):
+            if key in (EVERYBODY, job.tenant):
                 job.weight = self._weight(job)
 
     def _weight(self, job: Job) -> float:
-        return self.accounts.quota(job.plan.request.tenant).weight or job.placement.weight
+        return self.accounts.quota(job.tenant).weight or job.placement.weight
 
     def _join_in(self, job: Job) -> None:
         """A job that is new here follows what operators say, and its tenant's quota."""
@@ -150,16 +150,16 @@ class Book:
             job.row = same_account(before, job.row)
         job.row = replace(job.row, not_before_ms=not_before_ms)
         self._join_in(job)
-        reserved = self.accounts.opened(job, self.needs_s(plan), now_ms)
+        reserved = self.accounts.opened(job, self.needs_s(plan, job.specs), now_ms)
         kept = [*claimed, *reserved, Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
         told = [] if job.row.steering == NOTHING else [steered(job, now_ms)]
         return [*kept, queued(job, now_ms, again), *told]
 
-    def needs_s(self, plan: Plan) -> float:
-        """Expected device-seconds of a new job."""
+    def needs_s(self, plan: Plan, specs: Sequence[ChunkSpec]) -> float:
+        """Expected device-seconds of a new job. specs: of its chunks."""
         placement = plan.placement
         assert placement is not None
-        return self.costs.table.plan_s(plan, placement.pool, placement.chunk_cost_s)
+        return self.costs.table.all_s(placement.pool, specs, placement.chunk_cost_s, plan.render.clip_frames)
 
     def refuse(self, plan: Plan, reason: Reason, now_ms: int) -> list[Outgoing]:
         """A job that a quota does not let in. Nothing is kept of it: track knows that it has ended."""
@@ -222,7 +222,7 @@ class Book:
         told: list[Outgoing] = []
         for index, named in out.items():
             chunk_id = job.ids[index]
-            others = wanting(self.jobs.values(), job.plan.request.tenant, chunk_id)
+            others = wanting(self.jobs.values(), job.tenant, chunk_id)
             if not others:
                 told.append(withdrawal(job, index, named, now_ms))
             for heir, at in others:
@@ -269,7 +269,7 @@ class Book:
         key = job.key
         if self.jobs.get(key) is not job or job.row.phase != "active" or job.stopped:
             return None
-        if job.plan.request.tenant in self.accounts.blocked:
+        if job.tenant in self.accounts.blocked:
             return None
         for index in job.waiting():
             fits = kind is None or batch_key(job.specs[index]) == kind
@@ -288,7 +288,7 @@ class Book:
     def sent(self, job: Job, index: int) -> None:
         """A chunk is out for this job."""
         self.in_flight[job.ids[index]] = job.key
-        self.accounts.sent(job.ids[index], job.plan.request.tenant, job.chunk_cost_s)
+        self.accounts.sent(job.ids[index], job.tenant, job.chunk_cost_s)
 
     def landed(self, job: Job, index: int) -> None:
         """A chunk is out no more: another job that wants it may have it."""

@@ -7,6 +7,7 @@ whenever it changed, so a scheduler that is killed goes on exactly where it was.
 from collections.abc import Iterable
 
 from schemas import quotas as quota_rules
+from schemas.chunks import chunk_specs
 from schemas.errors import InvalidMessage
 from schemas.events import Reason
 from schemas.ids import switch_key
@@ -129,12 +130,15 @@ class Scheduler:
         """When a new job may begin, by its tenant's quota; or why it is refused."""
         tenant = plan.request.tenant
 
+        def needs_s() -> float:
+            return self._book.needs_s(plan, chunk_specs(plan))
+
         def soonest_s() -> float | None:
-            told_ms = (job.told_finish_ms for job in self.jobs.values() if job.plan.request.tenant == tenant)
+            told_ms = (job.told_finish_ms for job in self.jobs.values() if job.tenant == tenant)
             return min(((at_ms - now_ms) / 1_000 for at_ms in told_ms if at_ms is not None), default=None)
 
         parked = self.backlog.parked_of(tenant)
-        return self._book.accounts.admit(plan, lambda: self._book.needs_s(plan), parked, soonest_s, now_ms)
+        return self._book.accounts.admit(plan, needs_s, parked, soonest_s, now_ms)
 
     def on_parked(self, plan: Plan, now_ms: int) -> list[Outgoing]:
         """A job that was parked has its turn. Raises InvalidMessage as `on_plan` does."""

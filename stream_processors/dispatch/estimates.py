@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from schemas.plan import Plan
-from schemas.request import LANES, Lane
+from schemas.request import Lane
 from stream_processors.dispatch.arrivals import Arrivals
+from stream_processors.dispatch.backlog import parts_of
 from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.handing import Handing
 from stream_processors.dispatch.job import Job
@@ -56,7 +57,6 @@ class Estimates:
 
     def _parked(self, pool: str) -> Iterator[ParkedJobs]:
         for line, jobs in self._book.backlog.parked.items():
-            of_pool, lane, hurry, tenant, account = line.split("/", 4)
-            if of_pool == pool and jobs:
-                (known,) = [one for one in LANES if one == lane]
-                yield ParkedJobs(line, known, tenant, account, hurry == "urgent", jobs)
+            parts = parts_of(line)
+            if parts.pool == pool:
+                yield ParkedJobs(line, parts.lane, parts.tenant, parts.account, parts.hurry == "urgent", jobs)

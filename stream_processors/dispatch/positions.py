@@ -58,7 +58,7 @@ def play(scene: Scene) -> Played:
     lanes = {lane: _sharing(scene.queue, lane) for lane in scene.queue.lanes}
     for job in jobs:
         weights = job.weight, job.placement.account_weight
-        lanes[job.lane].weigh(job.plan.request.tenant, job.account, *weights)
+        lanes[job.lane].weigh(job.tenant, job.account, *weights)
     played = Play(scene.queue.shares, lanes, hands or [Hand(1.0, 1, ())])
     played.add(cut.item for cut in items.values())
     played.add(_parked(lanes, jobs, scene.parked))
@@ -90,7 +90,7 @@ class _Cut:
             if state == "d":
                 self.out[job.ids[index]] = tails[index]
         self.item = Item(
-            job.key, job.lane, job.plan.request.tenant, job.account, job.order(), job.chunk_cost_s, ready, waiting, left
+            job.key, job.lane, job.tenant, job.account, job.order(), job.chunk_cost_s, ready, waiting, left
         )
 
 
@@ -113,9 +113,7 @@ def _sharing(queue: Queue, lane: Lane) -> Sharing:
 def _parked(lanes: Mapping[Lane, Sharing], jobs: list[Job], parked: Iterable[ParkedJobs]) -> Iterator[Item]:
     """Parked jobs as work behind the live ones of their line, which are like them."""
     for line in parked:
-        alike = [
-            j for j in jobs if (j.lane, j.plan.request.tenant, j.account) == (line.lane, line.tenant, line.account)
-        ]
+        alike = [j for j in jobs if (j.lane, j.tenant, j.account) == (line.lane, line.tenant, line.account)]
         if not alike:
             continue
         lanes[line.lane].weigh(line.tenant, line.account, 1.0, 1.0)

@@ -31,7 +31,7 @@ def withdrawal(job: Job, index: int, named: str, now_ms: int) -> Outgoing:
 def wanting(jobs: Iterable[Job], tenant: str, chunk_id: str) -> list[tuple[Job, int]]:
     """Live jobs that want this chunk, may have it and do not, in the order of their arrival, and where in their plan it
     is."""
-    alike = (j for j in jobs if j.plan.request.tenant == tenant and j.row.phase == "active" and chunk_id in j.ids)
+    alike = (j for j in jobs if j.tenant == tenant and j.row.phase == "active" and chunk_id in j.ids)
     able = [j for j in alike if not j.stopped]
     return [(j, i) for j in able for i, name in enumerate(j.ids) if name == chunk_id and j.chunk(i).state != "r"]
 
