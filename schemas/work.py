@@ -65,6 +65,8 @@ class ChunkRendered(Record, frozen=True, kw_only=True):
     """One sentence, set when failed."""
     dispatched_at_ms: int = 0
     """That of the task."""
+    given_lost: bool = False
+    """It failed because the object of the chunk that it starts from was missing or broken."""
 
 
 class ChunkWithdrawn(Record, frozen=True, kw_only=True):
@@ -107,6 +109,8 @@ class ChunkInspected(Record, frozen=True, kw_only=True):
     """As the worker reported it."""
     verdict: FrameVerdict | None = None
     """What moderation says of its frames."""
+    lost: bool = False
+    """It is a failed chunk because its object was missing, broken or another one when it was to be looked at."""
 
 
 class ModelLoad(Record, frozen=True, kw_only=False):
@@ -228,7 +232,7 @@ class ChunkProgress(Record, frozen=True, kw_only=False, gc=False):
     attempt: int = 0
     """Times it was dispatched."""
     failures: int = 0
-    """Times that a worker reported it as failed."""
+    """Times that rendering it failed."""
     at_ms: int = 0
     """When it was dispatched."""
     sha256: str = ""
@@ -243,6 +247,8 @@ class ChunkProgress(Record, frozen=True, kw_only=False, gc=False):
     """Frames that moderation looked at."""
     score: float = 0.0
     """Highest moderation score seen, 0..1."""
+    losses: int = 0
+    """Times that its object, or that of the chunk that it starts from, was missing or broken."""
 
 
 class Steering(Record, frozen=True, kw_only=True):
@@ -306,7 +312,7 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     reserved_s: float = 0.0
     """Device-seconds that were set aside when it was let in, as in LedgerEntry."""
     not_before_ms: int = 0
-    """No chunk of it is handed out before, at the rate of its tenant; 0: at once."""
+    """No chunk of it is handed out before, at the rate of its tenant or because objects were lost; 0: at once."""
     refunded: bool = False
     """Its device time is not charged, nor what is reported later."""
 

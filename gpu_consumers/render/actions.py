@@ -128,9 +128,10 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """It cannot be rendered; the sentence says why."""
+    """It cannot be rendered; the sentence says why. given_lost: what it starts from is not there, or was broken."""
 
     error: str
+    given_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

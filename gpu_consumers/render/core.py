@@ -230,8 +230,8 @@ class Core:
         match outcome:
             case act.Reuse(ref):
                 out = self._report(work, "reused", ref)
-            case act.Unusable(error):
-                out = self._report(work, "failed", error=error)
+            case act.Unusable(error, given_lost):
+                out = self._report(work, "failed", error=error, given_lost=given_lost)
             case act.Usable(given):
                 work.given, work.stage, work.store_tries = given, "ready", 0
             case act.Later():
@@ -258,6 +258,7 @@ class Core:
         status: Literal["rendered", "reused", "failed", "withdrawn"],
         ref: ObjectRef | None = None,
         error: str = "",
+        given_lost: bool = False,
     ) -> list[Action]:
         work.stage = "reporting"
         task = work.task
@@ -274,6 +275,7 @@ class Core:
             device_s=round(work.device_s, 3),
             error=error,
             dispatched_at_ms=task.dispatched_at_ms,
+            given_lost=given_lost,
         )
         return [act.Release(work.ticket), act.Report(work.ticket, event)]
 

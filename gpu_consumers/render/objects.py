@@ -79,11 +79,11 @@ class ChunkObjects:
             self._store.fetch(key, path)
             frames = chunk_file.tail(path, spec.given_frames)
         except ObjectMissing:
-            return Unusable(f"given chunk missing: there is no object {key}")
+            return Unusable(f"given chunk missing: there is no object {key}", given_lost=True)
         except (ObjectCorrupt, chunk_file.UnreadableChunk) as exc:
             # dispatch plans the predecessor anew; left in place, the broken object would be found again.
             self._store.delete(key)
-            return Unusable(f"given chunk missing: object {key} was corrupt and is removed: {exc}")
+            return Unusable(f"given chunk missing: object {key} was corrupt and is removed: {exc}", given_lost=True)
         finally:
             path.unlink(missing_ok=True)
         if frames.shape[1:3] != (spec.height_px, spec.width_px):

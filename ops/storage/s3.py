@@ -8,7 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -35,6 +35,9 @@ MULTIPART_FROM_BYTES = 32 << 20
 PART_BYTES = 16 << 20
 CONDITIONAL_TRIES = 8
 """Tries of a put whose outcome S3 leaves open (409), or whose winner is gone when asked for."""
+
+
+_T = TypeVar("_T")
 
 
 class _Taken(Exception):
@@ -122,16 +125,16 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         """See Store.read."""
-        info, blocks = self._get(key)
-        with s3_errors(f"cannot read object {key}"):
-            return join_verified(blocks, info)
+        return self._verified(key, join_verified)
 
     def fetch(self, key: str, target: Path) -> ObjectInfo:
         """See Store.fetch."""
-        info, blocks = self._get(key)
-        with s3_errors(f"cannot read object {key}"):
+
+        def take(blocks: Iterator[bytes], info: ObjectInfo) -> ObjectInfo:
             write_verified(blocks, info, target)
-        return info
+            return info
+
+        return self._verified(key, take)
 
     def delete(self, key: str) -> None:
         """See Store.delete."""
@@ -172,6 +175,19 @@ class S3Store:
 
     def _target(self, info: ObjectInfo) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._name(info.key)}
+
+    def _verified(self, key: str, take: Callable[[Iterator[bytes], ObjectInfo], _T]) -> _T:
+        """What `take` makes of the object. One that it finds corrupt is read once more: callers delete what is broken,
+        and this may have been altered on its way here."""
+        for last in (False, True):
+            info, blocks = self._get(key)
+            try:
+                with s3_errors(f"cannot read object {key}"):
+                    return take(blocks, info)
+            except ObjectCorrupt:
+                if last:
+                    raise
+        raise AssertionError
 
     def _get(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]]:
         name = self._name(key)

@@ -9,9 +9,10 @@ from schemas.work import Command, MuxTask, ReadyChunk
 from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.job import Job
+from stream_processors.dispatch.losses import MAX_LOSSES, pause_ms
 
 MAX_MUX_ATTEMPTS = 5
-"""Times that a job is handed to the muxer, for whatever reason."""
+"""Times that a job is handed to the muxer and nothing comes back, or, counted with these, chunks are lost."""
 MUX_SILENT_MS = 3_600_000
 """Silence after which a mux task that the muxer has passed is taken for lost, doubled each time: a video may take
 hours. Without a sign that it was passed it may still lie in Kafka, and is lost only when Kafka has deleted it."""
@@ -58,7 +59,7 @@ class Assembly:
     def _redo(self, job: Job, control: Command, now_ms: int) -> list[Outgoing]:
         if not 0 <= control.chunk < len(job.ids):
             return []
-        if job.row.mux_attempt >= MAX_MUX_ATTEMPTS:
+        if job.row.mux_attempt >= MAX_LOSSES:
             message = f"chunk {control.chunk} was lost {job.row.mux_attempt} times: {control.reason}"
             return self._book.end(job, "job.failed", now_ms, Reason(code="chunks_lost", message=message))
         out: list[Outgoing] = []
@@ -68,4 +69,5 @@ class Assembly:
             out.append(event(job.plan, "job.started", now_ms, about=about, progress=job.progress()))
         if job.chunk(control.chunk).state == "r":
             job.set_chunk(control.chunk, state="w")
+        self._book.put_off(job, pause_ms(control.mux_attempt), now_ms)
         return [*out, self._book.saved(job)]

@@ -121,11 +121,20 @@ class Book:
         """A job that is new here follows what operators say, and its tenant's quota."""
         job.switches, job.halts, job.weight = self.switches, self.accounts.halts, self._weight(job)
         if job.row.not_before_ms:
-            job.early = True
-            heappush(self._early, (job.row.not_before_ms, job.key))
+            self._wait(job)
 
-    def let_begin(self, now_ms: int) -> None:
-        """Jobs that came faster than their tenant's rate, and whose time has come."""
+    def put_off(self, job: Job, pause_ms: int, now_ms: int) -> None:
+        """A job gets no chunk for so long. 0: it goes on at once."""
+        if pause_ms:
+            job.row = replace(job.row, not_before_ms=now_ms + pause_ms)
+            self._wait(job)
+
+    def _wait(self, job: Job) -> None:
+        job.early = True
+        heappush(self._early, (job.row.not_before_ms, job.key))
+
+    def let_go_on(self, now_ms: int) -> None:
+        """Jobs that were not to get a chunk before now."""
         while self._early and self._early[0][0] <= now_ms:
             job = self.jobs.get(heappop(self._early)[1])
             if job is not None and job.row.not_before_ms <= now_ms:

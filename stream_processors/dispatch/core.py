@@ -204,7 +204,7 @@ class Scheduler:
         """What is due now: deadlines, lost chunks, lost mux tasks, chunks for idle workers, reports."""
         out: list[Outgoing] = []
         self._book.accounts.turn_of_day(now_ms)
-        self._book.let_begin(now_ms)
+        self._book.let_go_on(now_ms)
         if now_ms >= self._next_report_ms:
             self._next_report_ms = now_ms + self._report_every_ms
             self._handing.workers.forget_silent(now_ms)

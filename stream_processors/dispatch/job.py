@@ -45,7 +45,7 @@ class Job:
     halts: Mapping[str, Halt] = field(default_factory=dict)
     """Tenants that get nothing more today."""
     early: bool = False
-    """Its first chunk may not go out yet, at the rate of its tenant."""
+    """It gets no chunk before `row.not_before_ms`."""
     weight: float = 0.0
     """Share of its tenant within its lane; kept by `Book`."""
     key: str = field(init=False, compare=False)
@@ -100,11 +100,14 @@ class Job:
             return why
         if self.halts and (halt := self.halts.get(self.tenant)) is not None:
             return halt.why
-        return "its tenant sends more requests than it may" if self.early else ""
+        if not self.early:
+            return ""
+        # Losses are found in what has been rendered, a tenant's rate holds up what has not begun.
+        return "chunks of it were lost" if self.row.started_at_ms else "its tenant sends more requests than it may"
 
     @property
     def resumes_at_ms(self) -> int | None:
-        """When a job that a quota has stopped goes on; None of others."""
+        """When a job that a quota or lost chunks have stopped goes on; None of others."""
         if self.halts and (halt := self.halts.get(self.tenant)) is not None:
             return halt.until_ms
         return self.row.not_before_ms if self.early else None

@@ -4,15 +4,16 @@ from msgspec.structs import replace
 
 from schemas.events import Reason
 from schemas.records import Outgoing
-from schemas.work import ChunkInspected
+from schemas.work import ChunkInspected, ChunkRendered
 from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.job import Job
+from stream_processors.dispatch.losses import MAX_LOSSES, pause_ms
 from stream_processors.dispatch.metering import spend, spend_late
 from stream_processors.dispatch.workers import Workers
 
 MAX_FAILURES = 3
-"""Times that workers may report a chunk as failed before its job fails."""
+"""Times that rendering a chunk may fail before its job fails."""
 
 
 def _for_another(inspected: ChunkInspected, job: Job, index: int) -> ChunkInspected:
@@ -64,7 +65,8 @@ class Results:
             self._workers.measured(rendered.worker_id, rendered.device_s, job.chunk_cost_s)
             self._book.costs.learn(rendered.pool, job.specs[rendered.index], rendered.device_s, now_ms)
         if rendered.status == "failed" or rendered.object is None:
-            return self._chunk_failed(job, rendered.index, rendered.error, now_ms)
+            lost = inspected.lost or rendered.given_lost
+            return (self._chunk_lost if lost else self._chunk_failed)(job, rendered, now_ms)
         if inspected.verdict is None or inspected.verdict.verdict != "allow":
             category = inspected.verdict.category if inspected.verdict else "unjudged"
             message = f"frames of chunk {rendered.index} were refused by moderation ({category})"
@@ -78,13 +80,25 @@ class Results:
         one video."""
         return self._assembly.hand_over(job, now_ms) if job.complete and job.row.admitted else [self._book.saved(job)]
 
-    def _chunk_failed(self, job: Job, index: int, error: str, now_ms: int) -> list[Outgoing]:
+    def _chunk_failed(self, job: Job, rendered: ChunkRendered, now_ms: int) -> list[Outgoing]:
+        index = rendered.index
         failures = job.chunk(index).failures + 1
         if failures >= MAX_FAILURES:
-            message = f"chunk {index} could not be rendered in {failures} tries: {error}"
+            message = f"chunk {index} could not be rendered in {failures} tries: {rendered.error}"
             return self._book.end(job, "job.failed", now_ms, Reason(code="render_failed", message=message))
         job.set_chunk(index, state="w", failures=failures)
+        return [self._book.saved(job)]
+
+    def _chunk_lost(self, job: Job, rendered: ChunkRendered, now_ms: int) -> list[Outgoing]:
+        """The store has not kept an object: rendered again, later each time, since this is not the chunk's fault."""
+        index = rendered.index
+        losses = job.chunk(index).losses + 1
+        if losses >= MAX_LOSSES:
+            message = f"chunk {index} was lost {losses} times: {rendered.error}"
+            return self._book.end(job, "job.failed", now_ms, Reason(code="chunks_lost", message=message))
+        job.set_chunk(index, state="w", losses=losses)
         after = job.plan.chunks[index].after
-        if error.startswith("given chunk missing") and after >= 0 and job.chunk(after).state == "r":
+        if rendered.given_lost and after >= 0 and job.chunk(after).state == "r":
             job.set_chunk(after, state="w")
+        self._book.put_off(job, pause_ms(losses), now_ms)
         return [self._book.saved(job)]

@@ -127,7 +127,8 @@ def object_to_inspect(rendered: ChunkRendered) -> ObjectRef | None:
     return rendered.object
 
 
-def unusable(rendered: ChunkRendered, problem: str) -> ChunkInspected:
-    """The chunk as a failed one, so that dispatch asks for it again. `problem`: one sentence."""
+def unusable(rendered: ChunkRendered, problem: str, lost: bool = True) -> ChunkInspected:
+    """The chunk as a failed one, so that dispatch asks for it again. `problem`: one sentence. lost: its object is not
+    what it was reported to be."""
     failed = msgspec.structs.replace(rendered, status="failed", object=None, frames=0, error=problem)
-    return ChunkInspected(rendered=failed)
+    return ChunkInspected(rendered=failed, lost=lost)

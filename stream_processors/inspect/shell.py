@@ -54,7 +54,7 @@ class Inspector:
                 self._store.delete(ref.key)
             except Transient as exc:
                 log.warning("chunk %d of %s: object not deleted: %s", rendered.index, rendered.job, exc)
-        return [Outgoing(CHUNKS_INSPECTED, rendered.job, core.unusable(rendered, told("inspect", error)))]
+        return [Outgoing(CHUNKS_INSPECTED, rendered.job, core.unusable(rendered, told("inspect", error), lost=False))]
 
     def inspect(self, rendered: ChunkRendered) -> ChunkInspected:
         """The chunk with its verdict; a chunk whose object is missing or broken comes back as failed.

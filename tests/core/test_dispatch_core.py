@@ -168,17 +168,6 @@ def test_a_failing_chunk_is_tried_again_then_fails_its_job(scheduler):
     assert tasks(scheduler.tick(12)) == []
 
 
-def test_a_missing_predecessor_is_rendered_again_first(scheduler):
-    scheduler.on_plan(plan(chunks=2), 1)
-    (first,) = tasks(scheduler.tick(10))
-    scheduler.on_inspected(result(first), 11)
-    (second,) = tasks(scheduler.tick(12))
-    failed = result(second, status="failed")
-    missing = replace(failed, rendered=replace(failed.rendered, error="given chunk missing: chunks/x"))
-    scheduler.on_inspected(missing, 13)
-    assert [t.index for t in tasks(scheduler.tick(14))] == [0]
-
-
 def test_a_chunk_that_nobody_holds_is_asked_for_again(scheduler):
     scheduler.on_plan(plan(chunks=1), 0)
     (task,) = tasks(scheduler.tick(0))
@@ -200,16 +189,6 @@ def test_a_lost_chunk_is_rendered_again_and_the_job_muxed_again(scheduler):
     assert [t.index for t in tasks(out)] == [1]
     assert [m.attempt for m in mux_tasks(out)] == [2]
     assert scheduler.on_control(redo, 3_000) == []
-
-
-def test_a_chunk_that_is_lost_for_ever_fails_the_job(scheduler):
-    job = plan(chunks=1)
-    scheduler.on_plan(job, 1)
-    for attempt in range(1, MAX_MUX_ATTEMPTS + 1):
-        render_all(scheduler)
-        redo = Command(job=job.job, action="redo_chunk", chunk=0, mux_attempt=attempt, reason="missing")
-        out = scheduler.on_control(redo, 20)
-    assert events(out) == ["job.failed"]
 
 
 def test_cancel_stops_a_job_between_chunks(scheduler):

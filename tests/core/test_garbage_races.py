@@ -74,7 +74,7 @@ class World:
         given = task.spec.given_chunk
         if key not in self.store:
             if given and chunk_object_key(task.spec.tenant, given) not in self.store:
-                self.rendered.append(failed(result(task), "given chunk missing: there is no such object"))
+                self.rendered.append(failed(result(task), "given chunk missing: there is no such object", given=True))
                 return
             self.made += 1
             self.store[key] = (self.now_ms, f"{self.made:064x}")
@@ -130,9 +130,9 @@ class World:
             self.now_ms += 2_000
 
 
-def failed(one: ChunkInspected, error: str) -> ChunkInspected:
-    rendered: ChunkRendered = replace(one.rendered, status="failed", object=None, error=error)
-    return ChunkInspected(rendered=rendered)
+def failed(one: ChunkInspected, error: str, given: bool = False) -> ChunkInspected:
+    rendered: ChunkRendered = replace(one.rendered, status="failed", object=None, error=error, given_lost=given)
+    return ChunkInspected(rendered=rendered, lost=not given)
 
 
 def order(task: MuxTask, action: str, chunk: int) -> Command:

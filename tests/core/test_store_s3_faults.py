@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from ops.storage.s3 import CONDITIONAL_TRIES, S3Store
 from ops.storage.s3_errors import explain
-from ops.storage.store import PutOutcome
+from ops.storage.store import ObjectCorrupt, PutOutcome
 from schemas.errors import Fatal, PipelineError, Transient
 
 MIB = 1 << 20
@@ -111,6 +111,21 @@ def losing_the_answer(of: Callable[[Handler], bool]) -> Fault:
     return fault
 
 
+def altering(times: int) -> Fault:
+    """The first bodies that are read have another first byte."""
+    left = [times]
+
+    def fault(handler: Handler) -> bool:
+        if handler.command != "GET" or left[0] == 0:
+            return False
+        left[0] -= 1
+        status, headers, body = handler.forward()
+        handler.answer(status, headers, bytes([body[0] ^ 0xFF]) + body[1:])
+        return True
+
+    return fault
+
+
 @pytest.fixture(scope="module")
 def moto_address() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -172,6 +187,22 @@ def test_a_put_whose_answer_got_lost_ends_as_existed_with_its_own_hash(
     assert outcome is PutOutcome.EXISTED
     assert info == make_store().head("k")
     assert make_store().read("k") == b"pixels"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_body_that_is_altered_on_its_way_is_read_once_more(
+    proxy: Proxy, make_store: Callable[..., S3Store], tmp_path: Path, times: int
+) -> None:
+    """Whoever finds an object corrupt deletes it."""
+    make_store().put("k", b"pixels", "text/plain")
+    proxy.faults.append(altering(times))
+    if times == 1:
+        assert make_store().fetch("k", tmp_path / "k").size_bytes == 6
+        assert (tmp_path / "k").read_bytes() == b"pixels"
+    else:
+        with pytest.raises(ObjectCorrupt, match="recorded sha256"):
+            make_store().read("k")
+    assert [line.split()[0] for line in proxy.seen].count("GET") == 2
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,11 @@ class ChunkObjects:
         try:
             _, file = self._store.fetch(key)
         except ObjectMissing:
-            return act.Unusable(f"given chunk missing: there is no object {key}")
+            return act.Unusable(f"given chunk missing: there is no object {key}", given_lost=True)
         except ObjectCorrupt as exc:
             yield "render.delete given"
             self._store.delete(key)
-            return act.Unusable(f"given chunk missing: object {key} was corrupt and is removed: {exc}")
+            return act.Unusable(f"given chunk missing: object {key} was corrupt and is removed: {exc}", given_lost=True)
         self._scratch[f"{ticket}.given.rgb"] = file.frames[-spec.given_frames :]
         return act.Usable(f"{ticket}.given.rgb")
 
