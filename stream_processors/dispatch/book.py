@@ -20,12 +20,14 @@ from schemas.topics import DISPATCH_STATE
 from schemas.work import FrameVerdict, SchedulerRow, Steering, Switch
 from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.awaited import Awaited, steered
-from stream_processors.dispatch.backlog import Backlog, line_of
+from stream_processors.dispatch.backlog import Backlog
+from stream_processors.dispatch.chunks_out import ChunksOut
 from stream_processors.dispatch.costs import Learning
 from stream_processors.dispatch.ended import Ended, event, metered, row_key, same_account
 from stream_processors.dispatch.job import Job, new_job
 from stream_processors.dispatch.quotas import Quotas
 from stream_processors.dispatch.switches import Switches
+from stream_processors.dispatch.windows import Windows
 from stream_processors.dispatch.withdrawing import take_over, wanting, withdrawal
 
 
@@ -50,10 +52,6 @@ def queued(job: Job, now_ms: int, again: bool = False) -> Outgoing:
     return event(job.plan, "job.queued", now_ms, about=f"{mark} {now_ms}" if again else mark, progress=job.progress())
 
 
-ASIDE_JOBS = 2_000
-"""Held jobs that are kept in memory beside the windows; more of them take room there."""
-
-
 class Book:
     def __init__(self, backlog: Backlog, quotas: Quotas | None = None) -> None:
         self.backlog = backlog
@@ -63,21 +61,12 @@ class Book:
         self.jobs: dict[str, Job] = {}
         self.ended = Ended()
         self.awaited = Awaited()
-        self.in_flight: dict[str, str] = {}
-        """Chunk id -> the job that has it dispatched: another job that wants it waits, and then reuses it."""
         self.changed: dict[str, None] = {}
         """Jobs whose chunks may have become ready to hand out, in the order of what happened."""
+        self.out = ChunksOut(self.accounts, self.changed)
+        self._windows = Windows(backlog)
         self._early: list[tuple[int, str]] = []
-        """Heap of when jobs may begin that came faster than their tenant's rate."""
-        self._counted: dict[str, tuple[str, int]] = {}
-        """What a job takes of the window of its line, by job."""
-        self._aside: set[str] = set()
-        """Held jobs that take nothing of a window."""
-        self._in_line: dict[str, dict[str, None]] = {}
-        """Chunk id -> jobs that wait for another job to have it rendered."""
-        self._named: dict[str, str] = {}
-        """Chunk id -> job in its task, where the job that has it dispatched took it over from that one. Not kept over a
-        restart, which costs a withdrawal."""
+        """Heap of when jobs may go on that get no chunk before."""
 
     def restore(self, plans: Iterable[Plan], rows: Iterable[SchedulerRow]) -> None:
         """Take over the state that a predecessor wrote."""
@@ -94,7 +83,7 @@ class Book:
                 self._join_in(job)
                 for index, chunk in enumerate(row.chunks):
                     if chunk.state == "d":
-                        self.sent(job, index)
+                        self.out.sent(job, index)
                 self.changed[job.key] = None
                 self._keep(job)
 
@@ -179,7 +168,7 @@ class Book:
         if job.row.admitted or plan.fingerprint in (p.fingerprint for p in (job.plan, *job.rivals)):
             return []
         job.rivals.append(plan)
-        self._count(job)
+        self._windows.follow(job, lives=self.jobs.get(job.key) is job)
         return [Outgoing(DISPATCH_STATE, rival_key(plan), plan)]
 
     def admit(self, job: Job) -> list[Outgoing]:
@@ -211,17 +200,14 @@ class Book:
     def _without_rivals(self, job: Job) -> list[Outgoing]:
         gone = [Outgoing(DISPATCH_STATE, rival_key(rival), None) for rival in job.rivals]
         job.rivals.clear()
-        self._count(job)
+        self._windows.follow(job, lives=self.jobs.get(job.key) is job)
         return gone
 
     def _drop(self, job: Job) -> dict[int, str]:
         """Forget a live job. Returns its chunks that are out, each with the job that its task names."""
-        mine = [i for i, c in enumerate(job.row.chunks) if c.state == "d" and self.in_flight.get(job.ids[i]) == job.key]
-        out = {index: self._named.get(job.ids[index], job.key) for index in mine}
-        for index in range(len(job.ids)):
-            self.landed(job, index)
+        out = self.out.all_landed(job)
         del self.jobs[job.key]
-        self._count(job)
+        self._windows.follow(job, lives=self.jobs.get(job.key) is job)
         self.accounts.follow(job, active=False)
         return out
 
@@ -230,46 +216,26 @@ class Book:
         A job that will want one later finds it in the store."""
         told: list[Outgoing] = []
         for index, named in out.items():
-            chunk_id = job.ids[index]
-            others = wanting(self.jobs.values(), job.tenant, chunk_id)
+            others = wanting(self.jobs.values(), job.tenant, job.ids[index])
             if not others:
                 told.append(withdrawal(job, index, named, now_ms))
             for heir, at in others:
                 if at in heir.waiting() and not heir.stopped:
                     told += take_over(heir, at, job.chunk(index).at_ms, now_ms)
-                    self.sent(heir, at)
-                    self._named[chunk_id] = named
+                    self.out.sent(heir, at, named)
                     told.append(self.saved(heir))
                     break
         return told
 
     def _keep(self, job: Job) -> None:
         """What is known of a job follows its row."""
-        self._count(job)
+        self._windows.follow(job, lives=self.jobs.get(job.key) is job)
         self.accounts.follow(job, active=job.row.phase == "active")
         index = next((i for i, chunk in enumerate(job.row.chunks) if chunk.state != "r"), 0)
         render, placement = job.plan.render, job.placement
         job.chunk_cost_s = self.costs.table.expected_s(
             placement.pool, job.specs[index], placement.chunk_cost_s, render.clip_frames
         )
-
-    def _count(self, job: Job) -> None:
-        """Keep the windows true: a job counts while it wants chunks, and so does what waits beside it. A held one does
-        not, or a few of them would keep the rest of their line in Kafka."""
-        line, before = self._counted.pop(job.key, ("", 0))
-        if before:
-            self.backlog.count(line, -before)
-        self._aside.discard(job.key)
-        if self.jobs.get(job.key) is not job:
-            return
-        wants = job.row.phase == "active"
-        if wants and job.row.steering.held and len(self._aside) < ASIDE_JOBS:
-            self._aside.add(job.key)
-            wants = False
-        if jobs := wants + len(job.rivals):
-            line = line_of(job.plan, job.lane)
-            self._counted[job.key] = line, jobs
-            self.backlog.count(line, jobs)
 
     def next_chunk(self, job: Job, kind: BatchKey | None = None) -> int | None:
         """The first chunk of a live job, of this kind or of any, that may be rendered now and that no other job is
@@ -282,10 +248,10 @@ class Book:
             return None
         for index in job.waiting():
             fits = kind is None or batch_key(job.specs[index]) == kind
-            if fits and self.in_flight.get(job.ids[index], key) == key:
+            if fits and self.out.holder(job.ids[index], key) == key:
                 return index
         for index in job.waiting():
-            self._in_line.setdefault(job.ids[index], {})[job.key] = None
+            self.out.await_landing(job, index)
         return None
 
     def saved(self, job: Job) -> Outgoing:
@@ -293,19 +259,6 @@ class Book:
         self.changed[job.key] = None
         self._keep(job)
         return Outgoing(DISPATCH_STATE, row_key(job.key), job.row)
-
-    def sent(self, job: Job, index: int) -> None:
-        """A chunk is out for this job."""
-        self.in_flight[job.ids[index]] = job.key
-        self.accounts.sent(job.ids[index], job.tenant, job.chunk_cost_s)
-
-    def landed(self, job: Job, index: int) -> None:
-        """A chunk is out no more: another job that wants it may have it."""
-        if self.in_flight.get(job.ids[index]) == job.key:
-            del self.in_flight[job.ids[index]]
-            self.accounts.landed(job.ids[index])
-            self._named.pop(job.ids[index], None)
-            self.changed |= self._in_line.pop(job.ids[index], {})
 
     def end(
         self,

@@ -95,7 +95,7 @@ class Handing:
 
     def _out(self, chunk_id: str) -> Work | None:
         """What is known of a chunk that is out."""
-        job = self._book.jobs.get(self._book.in_flight.get(chunk_id, ""))
+        job = self._book.jobs.get(self._book.out.holder(chunk_id))
         return self._work(job) if job is not None else None
 
     def _refresh(self) -> None:
@@ -117,7 +117,7 @@ class Handing:
             if chunk.state == "d" and now_ms - chunk.at_ms > patience_ms and not self.workers.holds(job.ids[index]):
                 lost.append(index)
         for index in lost:
-            self._book.landed(job, index)
+            self._book.out.landed(job, index)
             job.set_chunk(index, state="w")
         return [self._book.saved(job)] if lost else []
 
@@ -128,7 +128,7 @@ class Handing:
         attempt = job.chunk(index).attempt + 1
         first = all(c.attempt == 0 for c in job.row.chunks)
         job.set_chunk(index, state="d", attempt=attempt, at_ms=now_ms)
-        self._book.sent(job, index)
+        self._book.out.sent(job, index)
         if first:
             job.row = replace(job.row, started_at_ms=now_ms)
             out.append(event(job.plan, "job.started", now_ms, progress=job.progress()))

@@ -31,7 +31,7 @@ class Results:
         """A chunk came back. What it cost is counted once, whatever became of its job. Beside that late, repeated and
         foreign results change nothing, except that a job that has the same chunk out takes them for its own."""
         rendered = inspected.rendered
-        owner = self._book.in_flight.get(rendered.chunk_id, rendered.job)
+        owner = self._book.out.holder(rendered.chunk_id, rendered.job)
         if rendered.status != "withdrawn" or owner == rendered.job:
             self._workers.finished(rendered.chunk_id)
         job = self._book.jobs.get(rendered.job)
@@ -57,10 +57,10 @@ class Results:
             # Of a job that lives only when it is about another request of the same id: then nothing is out.
             if (chunk.state, chunk.attempt, chunk.at_ms) != ("d", rendered.attempt, rendered.dispatched_at_ms):
                 return []
-            self._book.landed(job, rendered.index)
+            self._book.out.landed(job, rendered.index)
             job.set_chunk(rendered.index, state="w")
             return [self._book.saved(job)]
-        self._book.landed(job, rendered.index)
+        self._book.out.landed(job, rendered.index)
         if rendered.status == "rendered":
             self._workers.measured(rendered.worker_id, rendered.device_s, job.chunk_cost_s)
             self._book.costs.learn(rendered.pool, job.specs[rendered.index], rendered.device_s, now_ms)

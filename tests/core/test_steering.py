@@ -172,7 +172,7 @@ def test_held_jobs_get_nothing_and_the_others_all_there_is(history) -> None:
 
 
 def test_a_window_is_not_filled_by_held_jobs_until_there_are_too_many(monkeypatch) -> None:
-    monkeypatch.setattr("stream_processors.dispatch.book.ASIDE_JOBS", 3)
+    monkeypatch.setattr("stream_processors.dispatch.windows.ASIDE_JOBS", 3)
     scheduler = scheduler_with(*(plan(f"j{n}") for n in range(5)))
     line = line_of(plan("j0"))
     room = scheduler.backlog.room(line)
