@@ -3,7 +3,8 @@
 The order matters. Tag characters are decoded to ASCII; marks and invisible characters go before NFKD, because sorting
 a long run of marks is quadratic; NFKD undoes fullwidth, mathematical, circled and ligature forms; lookalikes from
 other scripts become the Latin letter (the idea of the skeleton in UTS #39, but towards Latin only).
-Every step is linear in the text.
+What stands there encoded (base64, hexadecimal, escapes) is decoded and goes the same way (encodings.py); words that are
+written backwards are found by the matcher, which knows every term backwards too. Every step is linear in the text.
 """
 
 import re
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from confusable_homoglyphs.confusables import confusables_data
+
+from stream_processors.moderate.encodings import layers
 
 _TAGS = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}
 # They draw nothing, yet Unicode does not call them format characters: Hangul fillers and the blank Braille cell.
@@ -37,6 +40,12 @@ _LEET_DIGITS = re.compile(r"[0-9@$€£!|+(]")
 _INNER = re.compile(r"(?<=[^\W_])[!|+(](?=[^\W_])")
 _INNER_LETTER = {"!": "i", "|": "l", "+": "t", "(": "c"}
 _LETTER = re.compile(r"[^\W\d_]")
+# Letters drawn with several characters. Only looked for where one of their signs stands.
+_DRAWN = {
+    "|\\/|": "m", "/\\/\\": "m", "|\\|": "n", "/\\/": "n", "\\/\\/": "w", "\\/": "v", "/\\": "a", "/-\\": "a",
+    "|-|": "h", "|_|": "u", "|<": "k", "|)": "d", "()": "o", "[]": "o", "><": "x", "|_": "l", "'/": "y",
+}  # fmt: skip
+_DRAWN_LETTER = re.compile("|".join(re.escape(drawn) for drawn in sorted(_DRAWN, key=len, reverse=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,16 @@ def _visible(text: str, instead: str) -> str:
     return "".join(out)
 
 
+def plain(text: str, instead: str = "") -> str:
+    """`text` with its own letters and case, but without what is invisible, and styled characters as plain ones.
+
+    instead: what an invisible character becomes
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", _visible(text.translate(_TAGS), instead))
+
+
 def fold(text: str, instead: str = "") -> str:
     """Lower-case Latin skeleton of `text`. Policy terms and prompts go through it alike."""
     if not text.isascii():
@@ -109,11 +128,19 @@ def _readings(text: str) -> Iterator[str]:
     yield text
     for one in "il":
         yield _unleet(text, one)
+    drawn = _DRAWN_LETTER.sub(lambda found: _DRAWN[found[0]], text)
+    if drawn != text:
+        yield _unleet(drawn, "i")
+
+
+def hidden(text: str) -> tuple[str, ...]:
+    """What is written in `text` as base64, hexadecimal or escapes."""
+    return tuple(layers(plain(text)))
 
 
 def views(text: str) -> Views:
     """All forms of `text` in which words are looked up."""
-    bases = {fold(text)}
+    bases = {fold(text), *(fold(layer) for layer in hidden(text))}
     if not text.isascii():
         # Invisible characters may hide inside a word, or stand where spaces should be.
         bases.add(fold(text, " "))

@@ -1,5 +1,6 @@
 """How well the prompt policy sees through spelling tricks, measured, and whom it troubles without cause."""
 
+import base64
 import itertools
 import json
 import tomllib
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from ops.settings import Settings
 from schemas.errors import Fatal
-from stream_processors.moderate.normalise import fold, views
+from stream_processors.moderate.encodings import MAX_LAYERS
+from stream_processors.moderate.normalise import fold, hidden, views
 from stream_processors.moderate.policy import CATEGORIES, parse
 
 POLICY_TEXT = Path(Settings().policy).read_text()
@@ -43,6 +45,10 @@ def _after(mark: str) -> Callable[[str], str]:
     return lambda term: "".join(c + mark if c.isalpha() else c for c in term)
 
 
+def _address64(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
 TRICKS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "upper case": str.upper,
@@ -70,6 +76,14 @@ TRICKS: dict[str, Callable[[str], str]] = {
     "spaced leet": lambda term: " ".join(_mapped(LEET)(term.replace(" ", ""))),
     "stretched": lambda term: "".join(c * 4 if c in "aeiou" else c for c in term),
     "spaces of zero width": lambda term: f"\u200b{term.replace(' ', chr(0x200B))}\u200b",
+    "base64": lambda term: base64.b64encode(term.encode()).decode(),
+    "base64 for addresses, twice": lambda term: _address64(_address64(term)),
+    "hexadecimal": lambda term: term.encode().hex(),
+    "spaced hexadecimal": lambda term: term.encode().hex(" "),
+    "percent": lambda term: "".join(f"%{ord(c):02x}" for c in term),
+    "character references": lambda term: "".join(f"&#{ord(c)};" for c in term),
+    "escapes": lambda term: "".join(f"\\u{ord(c):04x}" for c in term),
+    "drawn letters": _mapped({"v": "\\/", "n": "|\\|", "h": "|-|", "k": "|<", "d": "|)", "u": "|_|"}),
     "cyrillic and dots": lambda term: _between(".")(_mapped(CYRILLIC)(term)),
 }
 
@@ -178,7 +192,7 @@ def test_a_term_split_over_shots_is_found() -> None:
 
 ADVERSARIAL = (
     "\u0301\u0316", "a ", "@ ", "@", "a.", "\u200b", "1", "a!", "𝓃 ", "a\u200b", "!|+(", "ﷺ", "\U000e0061", "n u d ",
-    "-a", "e\u0301", "aab", "\u1100\u1161",
+    "-a", "e\u0301", "aab", "\u1100\u1161", "%", "%25", "&#", "&#9", "\\x", "\\u{", "6e ", "0x", "bnVkZQ", "\\/", "()",
 )  # fmt: skip
 
 
@@ -196,6 +210,24 @@ def test_any_text_has_views(text: str) -> None:
     assert forms.texts
     assert fold(fold(text)) == fold(fold(fold(text)))
     json.dumps(sorted(forms.texts))
+
+
+@given(
+    st.text("abcdefghijklmnopqrstuvwxyzäéж 漢", min_size=4, max_size=60).filter(str.strip), st.integers(1, MAX_LAYERS)
+)
+def test_what_is_encoded_is_found_in_every_layer(text: str, times: int) -> None:
+    covered = text
+    for _ in range(times):
+        covered = base64.b64encode(covered.encode()).decode()
+    assert text in hidden(f"a video: {covered}!") or not any(c.isalpha() for c in text)
+
+
+def test_decoding_ends() -> None:
+    deep = "a naked man"
+    for _ in range(MAX_LAYERS + 1):
+        deep = base64.b64encode(deep.encode()).decode()
+    assert len(hidden(deep)) == MAX_LAYERS
+    assert hidden(f"&#{'9' * 5000};%zz\\ud800") == ()
 
 
 def test_every_category_is_in_the_shipped_policy() -> None:
