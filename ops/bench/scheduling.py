@@ -54,10 +54,10 @@ def run(quick: bool = False) -> dict[str, Any]:
     return {
         "bench": "scheduling",
         "figures": [
-            _figure(f"express wait under {size.backlog} bulk jobs, p95", wait, "chunk times", WAIT_BAR,
+            figure(f"express wait under {size.backlog} bulk jobs, p95", wait, "chunk times", WAIT_BAR,
                     wait <= WAIT_BAR),
-            _figure("share of the time that workers rendered meanwhile", busy, "share", BUSY_BAR, busy >= BUSY_BAR),
-            _figure(f"a tenant's one job beside {size.backlog} of another, p95, over alone", more, "chunk times",
+            figure("share of the time that workers rendered meanwhile", busy, "share", BUSY_BAR, busy >= BUSY_BAR),
+            figure(f"a tenant's one job beside {size.backlog} of another, p95, over alone", more, "chunk times",
                     TENANT_BAR, more <= TENANT_BAR),
         ],
         "machine": {
@@ -76,7 +76,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _figure(name: str, value: float, unit: str, bar: float, holds: bool) -> dict[str, Any]:
+def figure(name: str, value: float, unit: str, bar: float, holds: bool) -> dict[str, Any]:
     return {"name": name, "value": round(value, 3), "unit": unit, "bar": bar, "holds": holds}
 
 

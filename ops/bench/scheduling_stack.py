@@ -7,7 +7,7 @@ blocklist only: the network would need more of the machine than all the rest.
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,11 @@ from schemas.codec import decode
 from schemas.errors import Fatal
 from schemas.events import JobEvent
 from schemas.request import JobRequest, Lane, Output, Shot
-from schemas.topics import CHUNKS_RENDERED, JOBS_EVENTS
+from schemas.topics import CHUNKS_RENDERED, JOBS_EVENTS, Topic
 from schemas.work import ChunkRendered
 
 STAGES = ("moderate", "split", "prioritise", "dispatch", "inspect", "track")
+FOLLOWED = (CHUNKS_RENDERED, JOBS_EVENTS)
 FRAMES, STEPS = 8, 20
 PATIENCE_S = 900.0
 REGISTRY = """
@@ -69,11 +70,12 @@ class Ran:
 class Stack:
     """Jobs go in, chunks on devices are seen."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, supervisor: Supervisor, follow: Sequence[Topic]) -> None:
+        self.settings = settings
+        self._supervisor = supervisor
         self._client = Operator(settings)
         self._reader = clients.consumer(settings, clients.group_id(settings, "bench"))
-        self._reader.assign(places(self._reader, settings, CHUNKS_RENDERED, JOBS_EVENTS))
+        self._reader.assign(places(self._reader, settings, *follow))
         self.ran: dict[str, Ran] = {}
         """First chunk of every job."""
         self.queued: set[str] = set()
@@ -87,7 +89,7 @@ class Stack:
         for message in self._reader.consume(500, timeout_s):
             if message.error() is not None:
                 continue
-            if message.topic() == JOBS_EVENTS.name(self._settings.prefix):
+            if message.topic() == JOBS_EVENTS.name(self.settings.prefix):
                 event = decode(JobEvent, message.value())
                 if event.type == "job.queued":
                     self.queued.add(event.job)
@@ -98,6 +100,10 @@ class Stack:
                 ended_s = message.timestamp()[1] / 1000
                 ran = Ran(report.job, report.worker_id, ended_s - report.device_s, ended_s)
                 self.ran.setdefault(report.job, ran)
+
+    def pids(self) -> dict[str, int]:
+        """Process id by name, of those that run now."""
+        return {child.name: child.pid for child in self._supervisor.status() if child.pid is not None}
 
     def until_queued(self, jobs: Iterable[str]) -> None:
         """Until the scheduler has all of these jobs."""
@@ -131,8 +137,10 @@ def job(name: str, tenant: str, lane: Lane) -> JobRequest:
 
 
 @contextlib.contextmanager
-def stack(folder: Path, bootstrap_servers: str, prefix: str, chunk_s: float, workers: int) -> Iterator[Stack]:
-    """All stages and workers, from nothing, until the block ends."""
+def stack(
+    folder: Path, bootstrap_servers: str, prefix: str, chunk_s: float, workers: int, follow: Sequence[Topic] = FOLLOWED
+) -> Iterator[Stack]:
+    """All stages and workers, from nothing, until the block ends. follow: topics that `look` reads."""
     home = folder / prefix
     home.mkdir()
     (home / "registry.toml").write_text(REGISTRY.format(frames=FRAMES, steps=STEPS, chunk_s=json.dumps(chunk_s)))
@@ -142,8 +150,8 @@ def stack(folder: Path, bootstrap_servers: str, prefix: str, chunk_s: float, wor
         registry=str(home / "registry.toml"), frame_policy=str(home / "frames.toml"), pool="cpu", health_address="",
     )  # fmt: skip
     topics_admin.apply(settings, topics_admin.plan(settings))
-    with Supervisor([*((name, 1) for name in STAGES), ("render", workers)], settings):
-        made = Stack(settings)
+    with Supervisor([*((name, 1) for name in STAGES), ("render", workers)], settings) as supervisor:
+        made = Stack(settings, supervisor, follow)
         try:
             warm = made.submit(job(f"warm-{number}", "warm", "standard") for number in range(4 * workers))
             made.until_ran(warm)

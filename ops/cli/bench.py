@@ -12,6 +12,7 @@ BENCHES = {
     "ingest": "ops.bench.ingest:run",
     "decisions": "ops.bench.decisions:run",
     "scheduling": "ops.bench.scheduling:run",
+    "backlog": "ops.bench.backlog:run",
     "fairness": "ops.bench.fairness:run",
     "estimates": "ops.bench.estimates:run",
     "batch-kills": "ops.bench.batch_kills:run",
@@ -28,6 +29,9 @@ def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(BENCHES)}.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Short and inexact: shows that it runs.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Of `backlog`: bulk jobs, instead of a million.")
+    ] = None,
 ) -> None:
     """Measure something on this machine, beside a peer. Exit code 1 when a figure misses its bar.
 
@@ -37,8 +41,11 @@ def bench(
 
     if name not in BENCHES:
         raise typer.BadParameter(f"no bench {name!r}; benches are {', '.join(BENCHES)}")
+    if jobs is not None and name != "backlog":
+        raise typer.BadParameter(f"only the bench backlog takes --jobs, not {name}")
     module, _, function = BENCHES[name].partition(":")
-    result: dict[str, Any] = getattr(import_module(module), function)(quick=quick)
+    size = {} if jobs is None else {"jobs": jobs}
+    result: dict[str, Any] = getattr(import_module(module), function)(quick=quick, **size)
     if as_json:
         data_json(result)
     else:

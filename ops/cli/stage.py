@@ -53,14 +53,19 @@ def run(
 
 @contextmanager
 def watched(settings: "Settings", stage: str) -> Iterator[None]:
-    """Watchdog and health endpoints while the stage runs. Raises SettingsError or Fatal for a wrong address."""
+    """Watchdog and health endpoints while the stage runs, and stacks in its log on SIGUSR1. Raises SettingsError or
+    Fatal for a wrong address."""
+    import faulthandler
     import logging
+    import signal
+    import sys
 
     from ops.bus.health import HealthServer
     from ops.bus.pulse import PULSE
     from ops.bus.watchdog import Watchdog
     from ops.settings import parse_address
 
+    faulthandler.register(signal.SIGUSR1, sys.__stderr__ or 2, all_threads=True)
     with ExitStack() as more:
         watchdog = more.enter_context(Watchdog(settings, stage))
         if settings.health_address:

@@ -116,9 +116,12 @@ def test_the_loops_of_the_other_stages_are_watched_too(make_settings: MakeSettin
     until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the end of the device process")
 
 
-def test_long_work_that_gets_on_is_finished(settings: Settings) -> None:
+def test_long_work_that_gets_on_is_finished_and_shows_on_request_what_it_is_at(settings: Settings) -> None:
     send(settings, order("a", "long"), order("b"))
     with running(settings, STAGE, "worker") as process:
+        until(lambda: "at the long one" in log_of(settings, "worker"), "the long one")
+        process.send_signal(signal.SIGUSR1)
+        until(lambda: "in handle" in log_of(settings, "worker"), "its stack")
         until(lambda: delivered(settings) == {"a", "b"}, "both records")
         assert process.poll() is None
     assert "hangs" not in log_of(settings, "worker")

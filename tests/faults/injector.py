@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ops.local import children
 from ops.local.children import kill_group
 from tests.faults.schedule import Fault
 from tests.faults.stack import Stack
@@ -19,6 +21,7 @@ STORM_EVERY_S = 5.0
 STORE_RATE = 0.15
 DRAIN_S = 40.0
 """Longest that a process may take to end after SIGTERM; a step of the fake device and 10 s is what is promised."""
+SHOWN_LINES = 120
 Undo = Callable[[], None]
 
 
@@ -32,6 +35,8 @@ class Injected:
     broker: list[tuple[float, float]] = field(default_factory=list)
     """Moments when the broker was killed, and was up again."""
     drains_s: list[float] = field(default_factory=list)
+    slow_drains: dict[str, str] = field(default_factory=dict)
+    """Last lines in the log of a process that did not end in time after SIGTERM, its stacks among them."""
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -64,10 +69,14 @@ class Injector:
 
     def _wait(self, until_s: float, meanwhile: Undo) -> None:
         while (now_s := time.monotonic()) < until_s or (self._later and self._later[0][0] <= now_s):
-            while self._later and self._later[0][0] <= now_s:
-                heapq.heappop(self._later)[2]()
+            self._undo(now_s)
             meanwhile()
             time.sleep(min(0.1, max(0.0, until_s - time.monotonic())))
+
+    def _undo(self, now_s: float) -> None:
+        """End faults whose time is over."""
+        while self._later and self._later[0][0] <= now_s:
+            heapq.heappop(self._later)[2]()
 
     def _after(self, delay_s: float, undo: Undo) -> None:
         heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._numbers), undo))
@@ -155,7 +164,17 @@ class Injector:
                 continue
             began_s = time.monotonic()
             while self.stack.processes().get(name) == pid and time.monotonic() - began_s < DRAIN_S:
+                self._undo(time.monotonic())  # it may be frozen
                 time.sleep(0.05)
             self.done.drains_s.append(round(time.monotonic() - began_s, 2))
             if self.stack.processes().get(name) == pid:
+                self.done.slow_drains[name] = self._stacks(name)
                 kill_group(pid)
+
+    def _stacks(self, name: str) -> str:
+        """Where the threads of a process are."""
+        self.stack.signal(name, signal.SIGUSR1)
+        log, until_s = Path(self.stack.settings.data_dir) / "logs" / f"{name}.log", time.monotonic() + 5.0
+        while "most recent call first" not in (text := children.tail(log, SHOWN_LINES)) and time.monotonic() < until_s:
+            time.sleep(0.05)
+        return text

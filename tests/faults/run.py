@@ -166,6 +166,7 @@ def _figures(running: Stack, injector: Injector, callers: Callers, seen: Evidenc
             "jobs_that_break_devices": broken,
         },
         "drains_s": done.drains_s,
+        "slow_drains": done.slow_drains,
         "caller_failures": callers.failures[:5],
         "machine": machine(),
     }
