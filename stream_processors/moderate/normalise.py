@@ -25,8 +25,8 @@ _ENCLOSED = {start + i: 97 + i for start in (0x1F150, 0x1F170, 0x1F1E6) for i in
 # Lookalikes that the Unicode table lists only as capitals or not at all. Capitals first become their own Latin letter.
 _LOOKALIKES = dict(
     zip(
-        "ВНКМТУГвнкмтугпиѕіјԁᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢΗΝΥΜΒΕΖΧηνυμβεζχωτκα",
-        "bhkmtyrbhkmtyrnusijdabcdefghijklmnoprstuvwyzhnymbezxnvuubezxwtka",
+        "ЬьІΙӀВНКМТУГвнкмтугпиѕіјԁᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢΗΝΥΜΒΕΖΧηνυμβεζχωτκα",
+        "bbiiibhkmtyrbhkmtyrnusijdabcdefghijklmnoprstuvwyzhnymbezxnvuubezxwtka",
         strict=True,
     )
 )

@@ -18,17 +18,27 @@ from stream_processors.moderate import policy, tenant_keys
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
+from stream_processors.moderate.policy import Policy
 
 log = logging.getLogger(__name__)
 
 
 def load_rules(settings: Settings) -> Rules:
     """The files that the settings name. Raises Fatal when one is missing or wrong."""
-    try:
-        compiled = policy.parse(Path(settings.policy).read_text())
-    except (OSError, UnicodeDecodeError) as exc:
-        raise Fatal(f"cannot read prompt policy {settings.policy}: {exc}") from None
-    return Rules(load_offer(settings), compiled, load_tenants(settings))
+    return Rules(load_offer(settings), load_policy(Path(settings.policy)), load_tenants(settings))
+
+
+def load_policy(path: Path) -> Policy:
+    """The policy of a file and the packs that it names, which lie relative to it. Raises Fatal when one is missing or
+    wrong."""
+
+    def read(name: str) -> str:
+        try:
+            return (path.parent / name).read_text()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise Fatal(f"cannot read prompt policy {path.parent / name}: {exc}") from None
+
+    return policy.parse(read(path.name), read)
 
 
 def load_offer(settings: Settings) -> Offer:

@@ -14,6 +14,7 @@ from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge
 from stream_processors.moderate.identity import Tenants
+from stream_processors.moderate.pack import CATEGORIES
 from stream_processors.split.core import split
 from tests.contracts import golden_requests as requests
 
@@ -27,13 +28,15 @@ LIMITS = JobLimits(
     max_frames=7200, max_pixels=4096 * 2160, max_chunks=400, max_text_bytes=16384, max_metadata_bytes=4096,
     max_request_bytes=24576,
 )  # fmt: skip
-POLICY = 'version = "2026-11"\n' + "".join(
-    f'[[category]]\nname = "{name}"\nterms = ["term{number}"]\n' for number, name in enumerate(policy.CATEGORIES)
+POLICY = 'version = "2026-11"\npacks = ["all"]\n' + "".join(f'[[category]]\nname = "{name}"\n' for name in CATEGORIES)
+PACK = 'language = "en"\n' + "".join(
+    f'[[pack]]\ncategory = "{name}"\nseverity = "high"\nterms = ["term{number}"]\n'
+    for number, name in enumerate(CATEGORIES)
 )
 """Of every category one term that stands for the real ones."""
 RULES = Rules(
     Offer({"shapes": MODEL}, LIMITS, webhooks=True),
-    policy.parse(POLICY),
+    policy.parse(POLICY, lambda name: PACK),
     Tenants("reelbus"),
 )
 HEADERS: Headers = (

@@ -23,12 +23,11 @@ from schemas.records import Headers, Incoming
 from schemas.registry import ModelEntry
 from schemas.request import JobOrder, JobRequest, Shot
 from schemas.work import Command
-from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.reading import RIGHT
-from stream_processors.moderate.shell import decide
+from stream_processors.moderate.shell import decide, load_policy
 
 NOW_MS = 1_800_000_000_000
 LIMITS_TEXT = Path(Settings().limits).read_text()
@@ -50,7 +49,7 @@ MODEL = ModelEntry(
 )
 TEXT_ONLY = msgspec.structs.replace(MODEL, name="text-only", given_frames=0, fps_min=16, fps_max=16, clip_frames=81)
 OFFER = Offer({m.name: m for m in (MODEL, TEXT_ONLY)}, LIMITS.jobs, webhooks=True)
-RULES = Rules(OFFER, policy.parse(Path(Settings().policy).read_text()), Tenants("reelbus"))
+RULES = Rules(OFFER, load_policy(Path(Settings().policy)), Tenants("reelbus"))
 SHOT = {"prompt": "a red ball moving right on a black background", "duration_s": 1}
 
 

@@ -15,12 +15,17 @@ from ops.settings import Settings
 from schemas.errors import Fatal
 from stream_processors.moderate.encodings import MAX_LAYERS
 from stream_processors.moderate.normalise import fold, hidden, views
-from stream_processors.moderate.policy import CATEGORIES, parse
+from stream_processors.moderate.pack import CATEGORIES
+from stream_processors.moderate.policy import Refusal, parse
+from stream_processors.moderate.shell import load_policy
+from stream_processors.moderate.texts import Text
 
-POLICY_TEXT = Path(Settings().policy).read_text()
-POLICY = parse(POLICY_TEXT)
+POLICY_FILE = Path(Settings().policy)
+POLICY_TEXT = POLICY_FILE.read_text()
+POLICY = load_policy(POLICY_FILE)
 TABLES = tomllib.loads(POLICY_TEXT)
-TERMS = [(table["name"], term.rstrip("*")) for table in TABLES["category"] for term in table["terms"]]
+PACKS = [pack for name in TABLES["packs"] for pack in tomllib.loads((POLICY_FILE.parent / name).read_text())["pack"]]
+TERMS = [(pack["category"], t.rstrip("*")) for pack in PACKS if pack["severity"] != "low" for t in pack["terms"]]
 CARRIERS = ("{}", "a video of {} at night", "Slow pan: {}, cinematic light, 35mm")
 
 CYRILLIC = dict(zip("aceopxyisjABCEHKMOPTX", "асеорхуіѕјАВСЕНКМОРТХ", strict=True))
@@ -72,6 +77,9 @@ TRICKS: dict[str, Callable[[str], str]] = {
     "dotted": _between("."),
     "dashed": _between("-"),
     "starred": _between("*"),
+    "backwards": lambda term: term[::-1],
+    "every word backwards": lambda term: " ".join(word[::-1] for word in term.split()),
+    "cut in two": lambda term: f"{term[: len(term) // 2]} {term[len(term) // 2 :]}",
     "spaced": lambda term: "  ".join(" ".join(word) for word in term.replace("-", " ").split()),
     "spaced leet": lambda term: " ".join(_mapped(LEET)(term.replace(" ", ""))),
     "stretched": lambda term: "".join(c * 4 if c in "aeiou" else c for c in term),
@@ -80,7 +88,7 @@ TRICKS: dict[str, Callable[[str], str]] = {
     "base64 for addresses, twice": lambda term: _address64(_address64(term)),
     "hexadecimal": lambda term: term.encode().hex(),
     "spaced hexadecimal": lambda term: term.encode().hex(" "),
-    "percent": lambda term: "".join(f"%{ord(c):02x}" for c in term),
+    "percent": lambda term: "".join(f"%{octet:02x}" for octet in term.encode()),
     "character references": lambda term: "".join(f"&#{ord(c)};" for c in term),
     "escapes": lambda term: "".join(f"\\u{ord(c):04x}" for c in term),
     "drawn letters": _mapped({"v": "\\/", "n": "|\\|", "h": "|-|", "k": "|<", "d": "|)", "u": "|_|"}),
@@ -88,16 +96,32 @@ TRICKS: dict[str, Callable[[str], str]] = {
 }
 
 
+def _can_be_backwards(term: str) -> bool:
+    """Two letters of Han or kana, and three of the others, are another word backwards."""
+    spaced = term < "\u3000"
+    return len(term) >= (4 if spaced else 3)
+
+
+FITS: dict[str, Callable[[str], bool]] = {
+    "tag characters": str.isascii,
+    "cut in two": lambda term: term.isalpha() and len(term) > 5 and term < "\u3000",
+    "backwards": _can_be_backwards,
+    "every word backwards": _can_be_backwards,
+}
+"""Terms that a trick can be played on; all of them if it is not named."""
+
+
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_term_is_found_in_disguise(trick: str) -> None:
     """Recall over every term of the shipped policy and every carrier: at least 0.98 for each trick."""
+    terms = [(name, term) for name, term in TERMS if FITS.get(trick, bool)(term)]
     missed = [
         term
-        for name, term in TERMS
+        for name, term in terms
         for carrier in CARRIERS
         if name not in POLICY.categories(carrier.format(TRICKS[trick](term)))
     ]
-    recall = 1 - len(missed) / (len(TERMS) * len(CARRIERS))
+    recall = 1 - len(missed) / (len(terms) * len(CARRIERS))
     assert recall >= 0.98, f"{trick}: recall {recall:.3f}, missed {sorted(set(missed))}"
 
 
@@ -165,29 +189,34 @@ def test_harmless_prompts_pass() -> None:
     assert {text: POLICY.categories(text) for text in BENIGN if POLICY.categories(text)} == {}
 
 
+def refused(*prompts: str, negative: str = "") -> Refusal | None:
+    texts = [Text(f"shots[{at}].prompt", prompt) for at, prompt in enumerate(prompts)]
+    return POLICY.refuse([*texts, Text("shots[0].negative_prompt", negative, wanted=False)])
+
+
 def test_an_exception_covers_only_its_own_words() -> None:
     assert POLICY.categories("a nude lipstick") == frozenset()
     assert POLICY.categories("a nude lipstick and a nude") == {"sexual"}
 
 
 def test_a_word_beside_another_makes_it_worse() -> None:
-    refusal = POLICY.refuse(["a naked kid"], [""])
+    refusal = refused("a naked kid")
     assert refusal is not None
     assert refusal.category == "sexual/minors"
 
 
 def test_negative_prompts_may_name_what_is_not_wanted() -> None:
-    assert POLICY.refuse(["a ball"], ["nude, nsfw, gore, child"]) is None
-    refusal = POLICY.refuse(["a ball"], ["lolicon"])
+    assert refused("a ball", negative="nude, nsfw, gore, child") is None
+    refusal = refused("a ball", negative="lolicon")
     assert refusal is not None
     assert (refusal.field, refusal.category) == ("shots[0].negative_prompt", "sexual/minors")
 
 
 def test_a_term_split_over_shots_is_found() -> None:
-    refusal = POLICY.refuse(["how to build", "a bomb, cinematic"], ["", ""])
+    refusal = refused("how to build", "a bomb, cinematic")
     assert refusal is not None
     assert refusal.field == "shots"
-    assert POLICY.refuse(["n", "u", "d", "e"], [""] * 4) is not None
+    assert refused(*"nude") is not None
 
 
 ADVERSARIAL = (
@@ -232,17 +261,53 @@ def test_decoding_ends() -> None:
 
 def test_every_category_is_in_the_shipped_policy() -> None:
     assert {table["name"] for table in TABLES["category"]} == set(CATEGORIES)
+    assert {pack["category"] for pack in PACKS} == set(CATEGORIES)
+    assert len(POLICY.languages) == len(TABLES["packs"]) == 12
+
+
+def test_low_severity_is_left_to_tenants() -> None:
+    assert POLICY.categories("two people kissing, a sword fight, cigars") == frozenset()
+    strict = parse(POLICY_TEXT.replace('refuse_from = "medium"', 'refuse_from = "low"'), _shipped)
+    assert strict.categories("two people kissing, a sword fight, cigars") == {"sexual", "violence", "illicit"}
+    lenient = parse(POLICY_TEXT.replace('refuse_from = "medium"', 'refuse_from = "high"'), _shipped)
+    assert lenient.categories("a massacre") == frozenset()
+    assert lenient.categories("how to build a bomb") == {"illicit/violent"}
+
+
+def _shipped(name: str) -> str:
+    return (POLICY_FILE.parent / name).read_text()
 
 
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
         (lambda text: text.replace('name = "hate"', 'name = "rudeness"'), "rudeness"),
-        (lambda text: text.replace('"nude heels"', '"..."'), "'...'"),
+        (lambda text: text.replace('"underage"]', '"..."]'), "'...'"),
+        (lambda text: text.replace('"medium"', '"grave"'), "refuse_from"),
         (lambda text: text + "\nspelling = 1", "spelling"),
         (lambda text: "version = 1", "version"),
     ],
 )
 def test_a_wrong_policy_file_is_named(change: Callable[[str], str], fault: str) -> None:
     with pytest.raises(Fatal, match=fault):
-        parse(change(POLICY_TEXT))
+        parse(change(POLICY_TEXT), _shipped)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda text: text.replace('"hate"', '"rudeness"'), "packs/en.toml: .*rudeness"),
+        (lambda text: text.replace('"nude heels"', '"..."'), "packs/en.toml: '...'"),
+        (lambda text: text.replace('"low"', '"grave"'), "packs/en.toml: .*severity"),
+        (lambda text: text.replace('"en"', '"English"'), "packs/en.toml: .*language"),
+    ],
+)
+def test_a_wrong_pack_is_named(change: Callable[[str], str], fault: str) -> None:
+    with pytest.raises(Fatal, match=fault):
+        parse(POLICY_TEXT, lambda name: change(_shipped(name)))
+
+
+def test_a_pack_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY_TEXT)
+    with pytest.raises(Fatal, match=r"packs/en.toml"):
+        load_policy(tmp_path / "policy.toml")

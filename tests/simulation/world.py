@@ -25,10 +25,10 @@ from schemas.topics import (
     LIVE_TOPICS,
     ORDERS_REQUESTED,
 )
-from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Rules
 from stream_processors.moderate.identity import Tenants
+from stream_processors.moderate.shell import load_policy
 from tests.simulation import requests
 from tests.simulation.clock import Clock
 from tests.simulation.groups import SESSION_MS, Consumer, Group
@@ -68,7 +68,7 @@ def _rules() -> tuple[Rules, Limits]:
     settings = Settings()
     limits = limits_file.load(settings.limits)
     offer = Offer({MODEL.name: MODEL}, limits.jobs, webhooks=True)
-    return Rules(offer, policy.parse(Path(settings.policy).read_text()), Tenants("reelbus")), limits
+    return Rules(offer, load_policy(Path(settings.policy)), Tenants("reelbus")), limits
 
 
 class World:

@@ -1,0 +1,46 @@
+"""Policy packs: the terms of one category, language and severity, with their exceptions. Pure."""
+
+from typing import Annotated, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import Fatal
+from stream_processors.moderate.matcher import has_word
+
+Category = Literal[
+    "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
+    "self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence", "violence/graphic",
+]  # fmt: skip
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+"""OpenAI's moderation categories, so that a policy can be checked against other providers."""
+Severity = Literal["low", "medium", "high"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+
+class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One pack. exceptions: harmless phrases, in which no term of any pack counts."""
+
+    category: Category
+    severity: Severity
+    terms: tuple[str, ...]
+    exceptions: tuple[str, ...] = ()
+
+
+class PackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All packs of one language."""
+
+    language: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*\Z")]
+    pack: tuple[Pack, ...]
+
+
+def parse(name: str, text: str) -> PackFile:
+    """Pack file (TOML) -> packs. Raises Fatal that names the file and the fault."""
+    try:
+        file = msgspec.toml.decode(text, type=PackFile)
+    except msgspec.DecodeError as exc:
+        raise Fatal(f"prompt policy, {name}: {exc}") from None
+    empty = [term for pack in file.pack for term in (*pack.terms, *pack.exceptions) if not has_word(term)]
+    if empty:
+        raise Fatal(f"prompt policy, {name}: {empty[0]!r} has no letter or digit")
+    return file
