@@ -87,6 +87,19 @@ class Settings:
     http://apicurio:8080/apis/ccompat/v7. Empty: the file registry that is part of reelbus."""
     schema_registry_auth_file: str = ""
     """File with key=value lines for it: username and password, or token; ca_file, cert_file, key_file."""
+    signing: str = "auto"
+    """Content credentials (C2PA) of published files. auto: signed by signing_command, or else with signing_key_file, or
+    else with a development key that is made under data_dir. off: not signed."""
+    signing_key_file: str = ""
+    """File with the private key that signs published files: PEM, not encrypted. A secret: mode 0600."""
+    signing_certificates_file: str = ""
+    """PEM file with the certificate of that key, then those that vouch for it."""
+    signing_command: str = ""
+    """Command that signs instead, so that the key stays in a key service or security module: c2patool's protocol."""
+    signing_tsa_url: str = ""
+    """Time-stamp authority (RFC 3161) that says when a file was signed. Empty: none is asked."""
+    signing_prompts: bool = False
+    """Write the prompts into the content credentials, for everybody to read."""
     input_buckets: str = ""
     """S3 buckets that callers' files are taken from: bucket[/prefix], separated by commas; {tenant} in a prefix stands
     for the tenant's name. Empty: https addresses only."""
@@ -96,6 +109,11 @@ class Settings:
     """File with the whsec_... secret that signs webhooks; without it webhooks are refused at the request."""
     webhook_allow_private: bool = False
     """Allow webhooks to private and loopback addresses (tests, closed networks)."""
+
+    @property
+    def development_root(self) -> Path:
+        """Certificate that vouches for this machine's development key, if it has one."""
+        return Path(self.data_dir) / "signing" / "root.pem"
 
     def replace(self, **changes: object) -> "Settings":
         """A copy with changes, from the command line; None means not given."""
@@ -147,6 +165,8 @@ def _parse(name: str, text: str) -> object:
     kind = type(getattr(Settings(), name))
     if name == "health_address" and text:
         parse_address(text)
+    if name == "signing" and text not in ("auto", "off"):
+        raise SettingsError(f"{PREFIX}SIGNING={text!r}: expected auto or off")
     if name == "kafka":
         return read_properties(Path(text))
     if kind is bool:

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import cv2
@@ -17,10 +17,11 @@ import numpy as np
 from ops.bus.process import die_with_parent
 from ops.media.opening import TINY_PNG, Allowed, Opened, Unreadable, opened
 from ops.sandbox import lockdown
-from ops.verify import Answer, MarkFound, NotVerifiable, Order, Verification
+from ops.verify import Answer, Credentials, MarkFound, NotVerifiable, Order, Verification
+from ops.verify_c2pa import credentials
+from schemas.mark_payload import ID_HEX, is_valid
 from stream_processors.mux.find_label import FOUND_AT, label_score
 from stream_processors.mux.mark import GRID, Detector
-from stream_processors.mux.payload import ID_HEX, is_valid
 from stream_processors.mux.planes import planes_of
 
 _CODECS = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "vp8", "mpeg4", "mjpeg", "png"))
@@ -35,14 +36,24 @@ SAMPLED_FRAMES = 96
 def look(order: Order) -> Answer:
     """What is known about the file, or why nothing is."""
     try:
-        with os.fdopen(order.fd, "rb") as stream, opened(stream, ALLOWED) as file:
-            return Answer(found=_measured(file))
-    except (Unreadable, NotVerifiable) as exc:
-        return Answer(error=str(exc))
-    except av.FFmpegError as exc:
-        return Answer(error=f"is not a readable video or picture ({exc.strerror or type(exc).__name__})")
+        with os.fdopen(order.fd, "rb") as stream:
+            said = credentials(stream, order.trust, order.development)
+            stream.seek(0)
+            return _shown(stream, said)
     except MemoryError:
         return Answer(error=f"needs more than {order.limits.memory_bytes >> 30} GiB of memory")
+
+
+def _shown(stream: BinaryIO, said: Credentials) -> Answer:
+    """The pictures, beside what is said of them. A file that was changed may not be readable: both are told."""
+    try:
+        with opened(stream, ALLOWED) as file:
+            return Answer(found=_measured(file, said))
+    except (Unreadable, NotVerifiable) as exc:
+        error = str(exc)
+    except av.FFmpegError as exc:
+        error = f"is not a readable video or picture ({exc.strerror or type(exc).__name__})"
+    return Answer(error=error if said.state == "absent" else f"{error}; its content credentials are {said.state}")
 
 
 def main() -> None:
@@ -61,6 +72,7 @@ def main() -> None:
 
 def warm_up() -> None:
     """Do all of it once with a picture of our own: libraries import parts of themselves when they are first used."""
+    credentials(io.BytesIO(TINY_PNG), "", "")
     with opened(io.BytesIO(TINY_PNG), Allowed({"png": _CODECS}, 1 << 16)) as file:
         for frame in file.container.decode(file.stream):
             frame.reformat(width=GRID, height=GRID, format="yuv420p", threads=1).to_ndarray()
@@ -71,7 +83,7 @@ def warm_up() -> None:
     detector.read()
 
 
-def _measured(file: Opened) -> Verification:
+def _measured(file: Opened, said: Credentials) -> Verification:
     container, stream, still = file.container, file.stream, file.still
     detector, scores = Detector(), []
     every = 1 if still else max(1, stream.frames // SAMPLED_FRAMES)
@@ -108,6 +120,7 @@ def _measured(file: Opened) -> Verification:
             frames=mark.frames,
         ),
         aigc=_aigc(dict(container.metadata)),
+        c2pa=said,
     )
 
 

@@ -18,13 +18,16 @@ import av
 import cv2
 import numpy as np
 
+from ops.settings import Settings
+from schemas.mark_payload import payload_of
 from schemas.plan import ChunkSpan, Plan, RenderSettings
 from schemas.request import JobRequest, Output, Shot
 from stream_processors.mux.assemble import assemble
 from stream_processors.mux.encode import CRF, PRESET
 from stream_processors.mux.label import plate
 from stream_processors.mux.mark import STRENGTH_MOVING, Embedder, pattern
-from stream_processors.mux.payload import payload_of
+from stream_processors.mux.seal import Seal
+from stream_processors.mux.shell import open_seal
 
 FPS, CHUNK_FRAMES = 24, 48
 NATIVE = (640, 360)
@@ -178,10 +181,10 @@ def _speed(work: Path, chunks: list[Path], seconds: int, rounds: int) -> tuple[_
     plan = _plan(seconds)
     files = _cycle(chunks, len(plan.chunks))
     both, label = (_ffmpeg_command(work, files, mark=mark) for mark in (True, False))
-    count = len(files) * CHUNK_FRAMES
+    count, seal = len(files) * CHUNK_FRAMES, _seal(work)
     sides = _Side(count), _Side(count), _Side(count)
     jobs: tuple[Callable[[], object], ...] = (
-        lambda: assemble(plan, files, work, THREADS),
+        lambda: assemble(plan, files, work, THREADS, seal),
         lambda: subprocess.run(both, check=True, capture_output=True),
         lambda: subprocess.run(label, check=True, capture_output=True),
     )
@@ -190,6 +193,11 @@ def _speed(work: Path, chunks: list[Path], seconds: int, rounds: int) -> tuple[_
             side = (number + turn) % len(jobs)
             sides[side].run(jobs[side])
     return sides
+
+
+def _seal(work: Path) -> Seal | None:
+    """Ours are signed, with a key of their own; ffmpeg's are not."""
+    return open_seal(Settings(data_dir=str(work)))
 
 
 def _ratio(ours: _Side, theirs: _Side) -> float:
@@ -252,7 +260,8 @@ def _peak_memory_child() -> None:
     job = json.load(sys.stdin)
     plan = _plan(job["seconds"])
     with tempfile.TemporaryDirectory(prefix="reelbus-bench-") as folder:
-        assemble(plan, _cycle([Path(p) for p in job["chunks"]], len(plan.chunks)), Path(folder), THREADS)
+        chunks = _cycle([Path(p) for p in job["chunks"]], len(plan.chunks))
+        assemble(plan, chunks, Path(folder), THREADS, _seal(Path(folder)))
     status = Path("/proc/self/status").read_text()
     print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 

@@ -1,4 +1,4 @@
-"""`reelbus verify FILE`: is this one of our videos, and whose?"""
+"""`reelbus verify FILE|URL`: is this one of our videos, whose, and is it as it was signed?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,17 @@ import typer
 from ops.cli.output import data, data_json, say
 
 if TYPE_CHECKING:
-    from ops.verify import Verification
+    from ops.verify import Credentials, Verification
+
+_MEANING = {
+    "absent": "none, or removed",
+    "valid": "unchanged since it was signed; the signer is not known here (--trust)",
+    "trusted": "unchanged since it was signed, by somebody who is trusted",
+    "tampered": "CHANGED since it was signed",
+    "invalid": "the signer's certificate is no good",
+    "unreadable": "could not be checked",
+}
+_DEVELOPMENT = "unchanged since it was signed, with the development key of this machine; nobody else trusts it"
 
 
 def register(app: typer.Typer) -> None:
@@ -17,19 +27,27 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video, thumbnail or contact sheet.")],
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="A video, thumbnail or contact sheet.")],
     job: Annotated[str, typer.Option(metavar="JOB", help="Also check that this job made it.")] = "",
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="PEM certificates of signers that are trusted; may be repeated."),
+    ] = None,
+    allow_private: Annotated[bool, typer.Option(help="Fetch a URL from private networks too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All that was found as one JSON object.")] = False,
 ) -> None:
-    """Read the marks of a finished video.
+    """Read the marks and content credentials of a finished video.
 
-    Exit code 0 when the invisible mark proves that reelbus made it (with --job: that this job made it), else 1.
+    Exit code 0 when the invisible mark proves that reelbus made it (with --job: that this job made it) and its content
+    credentials, if it has any, do not say that it was changed; else 1.
     """
     from ops import verify as verifier
     from producers.client.core import key_of
 
     try:
-        found = verifier.verify(file)
+        found = verifier.verify(
+            source, trust=trust or (), development_roots=_development_roots(), allow_private=allow_private
+        )
     except verifier.NotVerifiable as exc:
         say(f"reelbus: {exc}")
         raise typer.Exit(1) from None
@@ -39,8 +57,17 @@ def verify(
         data_json(found)
     else:
         _print(found, job, as_said)
-    if not as_said:
+    if not as_said or found.c2pa.state == "tampered":
         raise typer.Exit(1)
+
+
+def _development_roots() -> list[Path]:
+    """Where `reelbus up` and `reelbus demo` keep the certificate of this machine's own key."""
+    from ops.settings import load
+
+    settings = load()
+    demo = settings.replace(data_dir=str(Path(settings.data_dir) / "demo"))
+    return [settings.development_root, demo.development_root]
 
 
 def _print(found: "Verification", job: str, as_said: bool) -> None:
@@ -48,10 +75,30 @@ def _print(found: "Verification", job: str, as_said: bool) -> None:
     data(f"file            {found.container}, {found.codec}, {found.width_px}x{found.height_px}{motion}")
     data(f"visible mark    {found.label}")
     if found.ok:
-        data(f"invisible mark  made by reelbus, job uid starts with {found.mark.job_prefix}")
+        mark = f"payload {found.mark.payload}, confidence {found.mark.confidence:g}"
+        data(f"invisible mark  made by reelbus, job uid starts with {found.mark.job_prefix} ({mark})")
     else:
         data("invisible mark  none that can be read")
+    _print_credentials(found.c2pa)
     if found.aigc is not None:
         data(f"metadata label  {found.aigc}")
     if job:
         data(f"job             {job} {'made it' if as_said else 'did NOT make it, or the mark is lost'}")
+
+
+def _print_credentials(said: "Credentials") -> None:
+    meaning = _DEVELOPMENT if said.development else _MEANING[said.state]
+    data(f"credentials     {said.state}: {meaning}")
+    claims = {
+        "signed by": f"{said.signer} ({said.issuer})" if said.signer else "",
+        "signed at": said.signed_at or ("no time stamp" if said.signer else ""),
+        "made with": f"{said.made_with}, model {said.model}, revision {said.model_revision}" if said.model else "",
+        "made at": said.made_at,
+        "source": said.source_type,
+        "from": ", ".join(said.ingredients),
+        "prompts": " | ".join(said.prompts),
+        "problem": ", ".join(said.problems),
+    }
+    for name, text in claims.items():
+        if text:
+            data(f"  {name:<14}{text}")

@@ -14,7 +14,7 @@ from ops.sandbox.lockdown import Limits
 
 MAX_BYTES = 64 << 20
 TIMEOUT_S = 15.0
-LIMITS = Limits(memory_bytes=256 << 20, cpu_s=5, wall_s=TIMEOUT_S + 5, output_bytes=4096, file_bytes=MAX_BYTES)
+_CPU_S_PER_GIB = 60
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _BLOCK_BYTES = 1 << 20
 
@@ -41,7 +41,24 @@ class Answer(msgspec.Struct, frozen=True):
     guards: tuple[str, ...] = ()
 
 
-def fetch(url: str, target: Path, *, allow_private: bool = False, operators: bool = False) -> str:
+def limits(max_bytes: int, timeout_s: float) -> Limits:
+    """Of the child that fetches so many bytes in so much time."""
+    cpu_s = max(5, _CPU_S_PER_GIB * max_bytes // (1 << 30))
+    return Limits(memory_bytes=256 << 20, cpu_s=cpu_s, wall_s=timeout_s + 5, output_bytes=4096, file_bytes=max_bytes)
+
+
+LIMITS = limits(MAX_BYTES, TIMEOUT_S)
+
+
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    allow_private: bool = False,
+    operators: bool = False,
+    max_bytes: int = MAX_BYTES,
+    timeout_s: float = TIMEOUT_S,
+) -> str:
     """GET `url` into the new file `target`. Returns the SHA-256 of the bytes, hex.
 
     operators: the URL was made by us for a host that the operator named (a presigned address of an allowed bucket).
@@ -49,10 +66,11 @@ def fetch(url: str, target: Path, *, allow_private: bool = False, operators: boo
     when another try may bring it.
     """
     with target.open("xb") as file:
-        order = Order(file.fileno(), LIMITS, url, MAX_BYTES, TIMEOUT_S, allow_private, operators)
+        bounds = limits(max_bytes, timeout_s)
+        order = Order(file.fileno(), bounds, url, max_bytes, timeout_s, allow_private, operators)
         environment = {name: os.environ[name] for name in _CERTIFICATES if name in os.environ}
         try:
-            said = ask("ops.net.fetch_child", order, LIMITS, hand_over=[file.fileno()], environment=environment)
+            said = ask("ops.net.fetch_child", order, bounds, hand_over=[file.fileno()], environment=environment)
             answer = msgspec.json.decode(said.output, type=Answer)
         except ChildFailed as exc:
             raise NoAnswer(f"the fetching process {exc}") from None

@@ -6,10 +6,17 @@
         job = client.submit(one_shot("a red ball moving left on a black background", duration_s=2.0))
         print(job.download("ball.mp4", timeout_s=120))
 
+`verify` says of a video, a file or its https address, whether it is one of ours and as it was signed (needs
+`reelbus[verify]`, no broker).
+
 Reads: the tenant's reply topic; `Operator` reads jobs.state and jobs.finished. Writes: jobs.requested.<lane>,
 orders.requested. State: none.
 """
 
+from ops.verify import Credentials as Credentials
+from ops.verify import NotVerifiable as NotVerifiable
+from ops.verify import Verification as Verification
+from ops.verify import verify as verify
 from producers.client.aio import AsyncClient as AsyncClient
 from producers.client.aio import AsyncJob as AsyncJob
 from producers.client.client import Client as Client

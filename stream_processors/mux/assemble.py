@@ -7,17 +7,19 @@ from pathlib import Path
 
 from ops.bus.pulse import beat
 from schemas.chunks import total_frames
+from schemas.mark_payload import payload_of
 from schemas.plan import Plan
 from stream_processors.mux.check import OutputBroken, check_output
 from stream_processors.mux.core import check_plan
 from stream_processors.mux.encode import Encoder
 from stream_processors.mux.mark import BOOSTS, CONFIDENCE_KEPT, Reading
 from stream_processors.mux.paint import Painter
-from stream_processors.mux.payload import payload_of
 from stream_processors.mux.prefetch import Prefetch
+from stream_processors.mux.seal import Seal
 from stream_processors.mux.sheet import Sampler
 
 VIDEO, THUMBNAIL, CONTACT_SHEET = "video.mp4", "thumbnail.jpg", "contact-sheet.png"
+CONTENT_TYPES = {VIDEO: "video/mp4", THUMBNAIL: "image/jpeg", CONTACT_SHEET: "image/png"}
 _AHEAD = 4
 _RING = _AHEAD + 3
 
@@ -34,11 +36,16 @@ class Assembled:
     """Factor on its strength, 1 unless it did not read back clearly at first."""
 
 
-def assemble(plan: Plan, chunks: Sequence[Path], out_dir: Path, threads: int = 2) -> Assembled:
+def assemble(
+    plan: Plan, chunks: Sequence[Path], out_dir: Path, threads: int = 2, seal: Seal | None = None
+) -> Assembled:
     """Make the three files of a job in `out_dir`, which exists. `chunks`: one file per chunk of the plan, in its order.
 
-    threads: of the encoder. The video is made again, with a stronger invisible mark, while the mark does not read back
-    clearly (tiny or very busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
+    threads: of the encoder
+    seal:    signs all three files; the signed video is what is checked
+
+    The video is made again, with a stronger invisible mark, while the mark does not read back clearly (tiny or very
+    busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
     Raises PlanBroken, BadChunk (which chunk), or OutputBroken when the finished video is not what was asked for.
     """
     check_plan(plan, len(chunks))
@@ -46,6 +53,8 @@ def assemble(plan: Plan, chunks: Sequence[Path], out_dir: Path, threads: int = 2
     video, thumbnail, contact_sheet = out_dir / VIDEO, out_dir / THUMBNAIL, out_dir / CONTACT_SHEET
     for boost in BOOSTS:
         sampler = _encode(plan, chunks, video, payload, boost, threads)
+        if seal is not None:
+            seal.put(video, CONTENT_TYPES[VIDEO], plan)
         with ThreadPoolExecutor(1) as beside:
             pictures = beside.submit(sampler.write, thumbnail, contact_sheet, payload)
             reading = check_output(video, plan.request.output, frames)
@@ -54,6 +63,9 @@ def assemble(plan: Plan, chunks: Sequence[Path], out_dir: Path, threads: int = 2
             break
     if reading.payload != payload:
         raise OutputBroken("the invisible mark cannot be read back at any strength")
+    if seal is not None:
+        for picture in (thumbnail, contact_sheet):
+            seal.put(picture, CONTENT_TYPES[picture.name], plan)
     return Assembled(video, thumbnail, contact_sheet, frames, reading, boost)
 
 

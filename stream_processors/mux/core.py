@@ -7,13 +7,13 @@ from typing import Unpack
 
 from schemas.chunks import frames_of, overlap_frames, shot_seeds, total_frames
 from schemas.events import EventType, Provenance, PublishedFile, Reason, Video
+from schemas.mark_payload import payload_of
 from schemas.plan import ChunkSpan, Plan
 from schemas.records import Outgoing
 from schemas.reports import Facts, plan_event
 from schemas.request import Output
 from schemas.topics import JOBS_CONTROL, JOBS_EVENTS
 from schemas.work import Command, MuxTask
-from stream_processors.mux.payload import payload_of
 
 SOURCE = "mux"
 

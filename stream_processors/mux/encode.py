@@ -10,6 +10,7 @@ from av.video.stream import VideoStream
 
 from schemas.ids import job_uid
 from schemas.request import Output
+from stream_processors.mux.manifest import TITLE
 
 PRESET, CRF = "veryfast", 20
 _BT709 = 1
@@ -46,7 +47,7 @@ class Encoder:
         }
         self._container: OutputContainer = av.open(str(path), "w", format="mp4", options=options)
         # No prompt here: whoever gets the file would read it.
-        self._container.metadata.update(title="AI-generated video", comment="Made by AI with reelbus", AIGC=aigc(job))
+        self._container.metadata.update(title=TITLE, comment="Made by AI with reelbus", AIGC=aigc(job))
         self._stream = self._add_stream(output, threads)
 
     def _add_stream(self, output: Output, threads: int) -> VideoStream:

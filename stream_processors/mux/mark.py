@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_processors.mux import payload as payloads
+from schemas import mark_payload as payloads
 
 GRID = 256
 """Side of the canonical picture."""

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path, PurePath
 
 import av
@@ -17,7 +18,7 @@ import av
 from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
-from ops.settings import Settings
+from ops.settings import PREFIX, Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
 from ops.storage.transfer import disk_errors
@@ -29,16 +30,17 @@ from schemas.ids import video_object_key
 from schemas.records import Incoming, Outgoing
 from schemas.topics import DAY_MS, MUX_TASKS, MUX_TASKS_RETRY
 from schemas.work import MuxTask
-from stream_processors.mux.assemble import CONTACT_SHEET, THUMBNAIL, VIDEO, Assembled, assemble
+from stream_processors.mux.assemble import CONTACT_SHEET, CONTENT_TYPES, THUMBNAIL, VIDEO, Assembled, assemble
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.chunk_reader import BadChunk, check_chunk
 from stream_processors.mux.core import ChunkFault, PlanBroken, ask_again, check_plan, describe, failed, published
 from stream_processors.mux.label import TEXT
 from stream_processors.mux.scratch import scratch, sweep
+from stream_processors.mux.seal import Seal
+from stream_processors.mux.signers import load_signer
 
 log = logging.getLogger(__name__)
 
-_CONTENT_TYPES = {VIDEO: "video/mp4", THUMBNAIL: "image/jpeg", CONTACT_SHEET: "image/png"}
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM}
 """What libav reports when the disk (or memory) is the trouble, not the video: tried again later."""
 _ENCODER_THREADS_MAX = 8
@@ -52,8 +54,24 @@ def main(settings: Settings) -> None:
         log.info("mux: removed %d scratch folders of processes that are gone", removed)
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
-    muxer = Muxer(open_store(settings), folder, threads, lambda: time.time_ns() // 1_000_000, kept_ms)
+    muxer = Muxer(open_store(settings), folder, threads, _now_ms, kept_ms, open_seal(settings))
     run(settings, "mux", [MUX_TASKS], muxer.handle, retry=MUX_TASKS_RETRY, proves=proves, give_up=muxer.give_up)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def open_seal(settings: Settings) -> Seal | None:
+    """What signs this installation's files, tried once; None when they are not to be signed. Raises Fatal."""
+    signer = load_signer(settings)
+    if signer is None:
+        log.warning("mux: %sSIGNING=off: files are published without content credentials", PREFIX)
+        return None
+    seal = Seal(signer, version("reelbus"), _now_ms, prompts=settings.signing_prompts)
+    seal.try_key()
+    log.info("mux: signs as %r, %s, until %s", signer.chain.name, signer.chain.algorithm, signer.chain.not_after)
+    return seal
 
 
 def proves(records: Sequence[Outgoing]) -> bool:
@@ -66,10 +84,19 @@ class Muxer:
 
     now_ms:  wall clock, ms since the epoch; stamps events, decides nothing
     kept_ms: how long published files are promised to stay; 0: until somebody deletes them
+    seal:    signs them; None: they are not signed
     """
 
-    def __init__(self, store: Store, folder: Path, threads: int, now_ms: Callable[[], int], kept_ms: int = 0) -> None:
-        self._kept_ms = kept_ms
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        threads: int,
+        now_ms: Callable[[], int],
+        kept_ms: int = 0,
+        seal: Seal | None = None,
+    ) -> None:
+        self._kept_ms, self._seal = kept_ms, seal
         self._store, self._folder, self._threads, self._now_ms = store, folder, threads, now_ms
 
     def handle(self, incoming: Incoming) -> Sequence[Outgoing]:
@@ -106,7 +133,7 @@ class Muxer:
                 return ask_again(task, faults, self._now_ms())
             reached("mux", "fetched")
             try:
-                made = assemble(task.plan, files, folder, self._threads)
+                made = assemble(task.plan, files, folder, self._threads, self._seal)
             except BadChunk as exc:
                 return ask_again(task, [self._discard(task, exc.chunk, exc.reason)], self._now_ms())
             except av.FFmpegError as exc:
@@ -150,7 +177,7 @@ class Muxer:
         job = task.plan.job
         refs = {}
         for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video)):
-            refs[name] = self._file(self._store.put(video_object_key(job, name), path, _CONTENT_TYPES[name])[1])
+            refs[name] = self._file(self._store.put(video_object_key(job, name), path, CONTENT_TYPES[name])[1])
             reached("mux", f"{PurePath(name).stem}-put")
         log.info("mux: %s: %d frames, mark %.1f with boost %.0f", job, made.frames, made.mark.confidence, made.boost)
         return self._published(task, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])

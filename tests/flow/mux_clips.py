@@ -80,7 +80,15 @@ def decode(path: Path) -> list[av.VideoFrame]:
 
 def encode_again(path: Path, target: Path, crf: int, scale: float = 1.0) -> Path:
     """What happens to a video out there: scaled and encoded by somebody else."""
-    frames = decode(path)
+    return _encode(decode(path), target, crf, scale)
+
+
+def cut_out(path: Path, target: Path, frames: range, crf: int) -> Path:
+    """A part of a video, encoded by somebody else."""
+    return _encode(decode(path)[frames.start : frames.stop], target, crf, 1.0)
+
+
+def _encode(frames: Sequence[av.VideoFrame], target: Path, crf: int, scale: float) -> Path:
     width, height = (round(n * scale / 2) * 2 for n in (frames[0].width, frames[0].height))
     with av.open(str(target), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=12, options={"crf": str(crf), "preset": "veryfast"})

@@ -10,7 +10,7 @@ from ops.storage.directory import DirectoryStore
 from ops.verify import verify
 from schemas.chunks import chunk_keys
 from schemas.codec import encode
-from schemas.errors import InvalidMessage
+from schemas.errors import InvalidMessage, Transient
 from schemas.events import JobEvent, Video
 from schemas.ids import video_object_key
 from schemas.plan import Plan
@@ -19,7 +19,9 @@ from schemas.request import Output, Shot
 from schemas.topics import JOBS_CONTROL, JOBS_EVENTS
 from schemas.work import Command, MuxTask, ReadyChunk
 from stream_processors.mux.scratch import scratch, sweep
+from stream_processors.mux.seal import Seal
 from stream_processors.mux.shell import Muxer
+from tests.flow.c2pa_keys import opened, root_of, with_command, with_key, write_keys
 from tests.flow.mux_clips import ball, make_plan, write_chunk
 
 OUTPUT = Output(width_px=320, height_px=180, fps=12)
@@ -35,6 +37,7 @@ class Bench:
     plan: Plan = field(init=False)
     ready: list[ReadyChunk] = field(default_factory=list)
     clock_ms: int = 1000
+    seal: Seal | None = None
 
     def __post_init__(self) -> None:
         self.store = DirectoryStore(self.folder / "store")
@@ -52,7 +55,7 @@ class Bench:
         return chunk_keys(self.plan)[index]
 
     def handle(self, attempt: int = 1, plan: Plan | None = None) -> list[Outgoing]:
-        muxer = Muxer(self.store, self.folder / "scratch", 1, self.now_ms)
+        muxer = Muxer(self.store, self.folder / "scratch", 1, self.now_ms, seal=self.seal)
         task = MuxTask(plan=plan or self.plan, ready=tuple(self.ready), attempt=attempt)
         record = Incoming("mux.tasks", 0, 0, task.plan.job.encode(), encode(task), (), 0)
         done = list(muxer.handle(record))
@@ -120,6 +123,36 @@ def test_a_run_killed_before_the_video_is_put_is_finished_by_the_next(bench: Ben
     bench.store.delete(first.file.key)
     assert bench.published() == ["thumbnail.jpg", "contact-sheet.png"]
     assert _video(bench.handle()) == first
+
+
+def test_signed_files_are_published_and_the_first_writer_wins(bench: Bench, tmp_path: Path) -> None:
+    """No two signatures are the same, so two runs make two videos: one is published, and both say which."""
+    keys = write_keys(tmp_path / "keys")
+    bench.seal = opened(with_key(keys))
+    task = MuxTask(plan=bench.plan, ready=tuple(bench.ready), attempt=1)
+    first, second = (Muxer(bench.store, tmp_path / "scratch", 1, bench.now_ms, seal=bench.seal) for _ in range(2))
+    published = [_video(muxer._make(task)) for muxer in (first, second)]
+    assert published[0] == published[1]
+    for ref in (published[0].file, published[0].thumbnail, published[0].contact_sheet):
+        bench.store.fetch(ref.key, tmp_path / "got")
+        found = verify(tmp_path / "got", trust=[root_of(keys)])
+        assert (found.c2pa.state, found.belongs_to("default", "job-1")) == ("trusted", True)
+    bench.store.delete(published[0].file.key)
+    other = _video(bench.handle())
+    info = bench.store.head(other.file.key)
+    assert info is not None
+    assert (other.file.sha256, other.thumbnail) == (info.sha256, published[0].thumbnail)
+
+
+def test_nothing_is_published_while_the_key_is_out_of_reach(bench: Bench, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys")
+    bench.seal = opened(with_command(keys))
+    (keys / "down").touch()
+    with pytest.raises(Transient, match="the key service is away"):
+        bench.handle()
+    assert bench.published() == []
+    (keys / "down").unlink()
+    assert _video(bench.handle()).frames == 10
 
 
 def test_a_missing_chunk_is_asked_for_again(bench: Bench) -> None:

@@ -7,11 +7,14 @@ import av
 import numpy as np
 import pytest
 
-from ops.verify import NotVerifiable, Verification, verify
+from ops.verify import Credentials, NotVerifiable, Verification, verify
+from producers import client
+from schemas.mark_payload import payload_of
 from schemas.request import Output
 from stream_processors.mux.assemble import Assembled, assemble
-from stream_processors.mux.payload import payload_of
-from tests.flow.mux_clips import Draw, ball, encode_again, flat, make_plan, write_chunk
+from tests.flow.mux_clips import Draw, ball, cut_out, encode_again, flat, make_plan, write_chunk
+from tests.hostile.file_server import serving
+from tests.hostile.tls import certificate
 
 FRAMES = 36
 WIDE = Output(width_px=640, height_px=360, fps=12)
@@ -53,6 +56,43 @@ def test_everything_about_a_fresh_video(tmp_path: Path) -> None:
     assert (found.fps, found.frames, found.duration_s) == (12.0, FRAMES, 3.0)
     assert found.aigc is not None
     assert found.aigc["ProduceID"].startswith(found.mark.job_prefix)
+
+
+def test_a_clip_cut_out_of_the_middle_and_encoded_again_says_which_job(tmp_path: Path) -> None:
+    made = _make(tmp_path, ball(90))
+    found = verify(cut_out(made.video, tmp_path / "clip.mp4", range(13, 25), 28))
+    assert _belongs(found) == (True, True, False)
+    assert (found.frames, found.mark.payload) == (12, payload_of("default/demo-1"))
+    assert found.mark.confidence > 2
+    assert found.c2pa == Credentials(state="absent")
+
+
+def test_an_address_is_fetched_and_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = _make(tmp_path, ball(90)).video.read_bytes()
+    context, authority = certificate(tmp_path, ["127.0.0.1"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with serving({"/v/video.mp4?sig=secret": video}, context) as served:
+        address = served.url("/v/video.mp4?sig=secret")
+        assert _belongs(client.verify(address, allow_private=True)) == (True, True, False)
+        asked = len(served.asked)
+        for wrong, words in (
+            (address, "video.mp4: the address: address 127.0.0.1 is private"),
+            (address.replace("https", "http"), "video.mp4: the address: URL must begin with https://"),
+            ("file:///etc/passwd", "passwd: the address: URL must begin with https://"),
+        ):
+            with pytest.raises(NotVerifiable, match=words) as caught:
+                verify(wrong)
+            assert "secret" not in str(caught.value)
+        assert len(served.asked) == asked, "nobody was called"
+        with pytest.raises(NotVerifiable, match=r"none\.mp4: the address: answered with status 404"):
+            verify(served.url("/none.mp4"), allow_private=True)
+
+
+def test_certificates_to_trust_are_read_or_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("nothing")
+    for name, words in (("none.pem", "cannot read .*none.pem"), ("empty.pem", "empty.pem holds none; expected PEM")):
+        with pytest.raises(NotVerifiable, match=words):
+            verify(tmp_path / "video.mp4", trust=[tmp_path / name])
 
 
 def test_still_pictures_can_be_verified(tmp_path: Path) -> None:

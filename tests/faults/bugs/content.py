@@ -13,8 +13,8 @@ def chunk_off_by_one(stage: str) -> None:
 
     assemble = shell.assemble
 
-    def shifted(plan: Any, files: Any, folder: Any, threads: int) -> Any:
-        return assemble(plan, [files[(i + 1) % len(files)] for i in range(len(files))], folder, threads)
+    def shifted(plan: Any, files: Any, *rest: Any) -> Any:
+        return assemble(plan, [files[(i + 1) % len(files)] for i in range(len(files))], *rest)
 
     shell.assemble = shifted
 

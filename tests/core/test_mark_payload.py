@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ids import job_uid
+from schemas.mark_payload import bits_of, is_valid, payload_from, payload_of
 from stream_processors.mux import mark
-from stream_processors.mux.payload import bits_of, is_valid, payload_from, payload_of
 
 
 @given(st.text(min_size=1))

@@ -1,0 +1,110 @@
+"""Puts the signed C2PA manifest into finished files. The last thing that changes a byte: encode, tag, sign.
+
+Memory does not depend on the file's length: c2pa hashes in pieces of its own size, up to 256 MiB, unless the media data
+is signed as a Merkle tree; it copies in memory unless told where to stop.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import c2pa
+
+from ops.bus.pulse import beat
+from ops.media.opening import TINY_PNG
+from schemas.errors import Fatal, Transient
+from schemas.plan import Plan
+from stream_processors.mux.chain import PURPOSES
+from stream_processors.mux.manifest import Json, manifest
+from stream_processors.mux.signers import Signer
+
+_LEAF_KIB = 2 * 1024
+_COPIED_IN_MEMORY_MIB = 4
+_SETTINGS: Json = {
+    # Nothing is fetched: works offline, and no file decides whom we call.
+    "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
+    "trust": {"trust_config": "\n".join(PURPOSES)},
+    "core": {
+        "merkle_tree_chunk_size_in_kb": _LEAF_KIB,
+        "backing_store_memory_threshold_in_mb": _COPIED_IN_MEMORY_MIB,
+    },
+    # As shipped, bytes of padding boxes could be changed and nobody would know.
+    "builder": {"thumbnail": {"enabled": False}, "bmff_hash_exclude_free_and_skip_boxes": False},
+}
+_SOUND = ("Valid", "Trusted")
+_NEEDS = "see docs/how-to/sign-videos.md for what a certificate needs"
+_EMPTY = "http://c2pa.org/digitalsourcetype/empty"
+
+
+class _Beating:
+    """A file that tells the watchdog of every piece: a long video takes c2pa a while."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.flush = file.seek, file.tell, file.flush
+
+    def read(self, size: int = -1) -> bytes:
+        beat()
+        return self._file.read(size)
+
+    def write(self, data: bytes) -> int:
+        beat()
+        return self._file.write(data)
+
+
+class Seal:
+    """Signs files of one installation.
+
+    version: of reelbus
+    prompts: write prompts into the files
+    now_ms:  wall clock, ms since the epoch
+    """
+
+    def __init__(self, signer: Signer, version: str, now_ms: Callable[[], int], *, prompts: bool = False) -> None:
+        self._signer, self._version, self._now_ms, self._prompts = signer, version, now_ms, prompts
+        self._context = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
+
+    def put(self, path: Path, content_type: str, plan: Plan) -> None:
+        """Sign the file in place and read the signature back.
+
+        Raises Transient when the key or the disk is out of reach, Fatal when the certificate is not (any more) good.
+        """
+        now_ms = self._now_ms()
+        self._signer.chain.check_time(now_ms)
+        said = manifest(plan, content_type, self._version, now_ms, prompts=self._prompts)
+        signed = path.with_name(path.name + ".signed")
+        with path.open("rb") as source, signed.open("w+b") as target:
+            self._sign(_Beating(source), _Beating(target), content_type, said)
+        signed.replace(path)
+
+    def try_key(self) -> None:
+        """Sign a picture of our own: a wrong key or certificate stops the stage at its start. Raises Fatal."""
+        self._signer.chain.check_time(self._now_ms())
+        action = {"action": "c2pa.created", "digitalSourceType": _EMPTY}
+        said = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}, "created": True}]}
+        try:
+            self._sign(io.BytesIO(TINY_PNG), io.BytesIO(), "image/png", said)
+        except Transient as exc:
+            raise Fatal(f"{self._signer.chain.where}: signing does not work: {exc}; {_NEEDS}") from None
+
+    def _sign(self, source: "_File", target: "_File", content_type: str, definition: Json) -> None:
+        try:
+            with self._signer.native() as signer:
+                builder = c2pa.Builder(json.dumps(definition), context=self._context)
+                builder.sign(signer, content_type, source, target)
+            target.seek(0)
+            with c2pa.Reader(content_type, target, context=self._context) as reader:
+                found = json.loads(reader.json())
+        except c2pa.C2paError as exc:
+            raise Transient(f"content credentials: {ascii(str(exc)[:300])[1:-1]}") from None
+        if found.get("validation_state") not in _SOUND:
+            codes = sorted({each["code"] for each in found.get("validation_status", ())})
+            raise Fatal(
+                f"{self._signer.chain.where}: what {self._signer.chain.name!r} signs is not accepted"
+                f" ({', '.join(codes)}); {_NEEDS}"
+            )
+
+
+_File = _Beating | io.BytesIO
