@@ -48,7 +48,7 @@ def checks() -> dict[str, Run]:
     """All checks by name, in the order in which faults follow from each other."""
     return {
         "packages": packages, "broker": broker, "topics": topics, "clock": clock, "store": store,
-        "encoders": encoders, "models": models, "device": device, "local Kafka": local_kafka,
+        "encoders": encoders, "signing": signing, "models": models, "device": device, "local Kafka": local_kafka,
     }  # fmt: skip
 
 
@@ -180,6 +180,20 @@ def encoders(settings: Settings) -> str:
             f"PyAV {av.__version__} lacks {', '.join(missing)}: install the wheel from PyPI, not a build of your own"
         )
     return f"{', '.join(ENCODERS)} in PyAV {av.__version__}"
+
+
+def signing(settings: Settings) -> str:
+    """Whether mux could sign with the key that it is given. No development key is made for the question."""
+    _need("mux", "signing", "c2pa", "cryptography")
+    from stream_processors.mux.shell import open_seal
+
+    if settings.signing == "off":
+        return "off: files are published without content credentials"
+    if settings.development_key and not settings.development_root.is_file():
+        return "with a development key, made when mux starts; see docs/how-to/sign-videos.md"
+    open_seal(settings)
+    key = "the development key of this machine; see docs/how-to/sign-videos.md"
+    return f"works, with {key}" if settings.development_key else "works"
 
 
 def models(settings: Settings) -> str:

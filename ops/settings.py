@@ -111,6 +111,12 @@ class Settings:
     """Allow webhooks to private and loopback addresses (tests, closed networks)."""
 
     @property
+    def development_key(self) -> bool:
+        """Published files are signed with a key of this machine's own: no other one is given."""
+        given = self.signing_key_file or self.signing_certificates_file or self.signing_command
+        return self.signing == "auto" and not given
+
+    @property
     def development_root(self) -> Path:
         """Certificate that vouches for this machine's development key, if it has one."""
         return Path(self.data_dir) / "signing" / "root.pem"

@@ -63,6 +63,8 @@ class Credentials(msgspec.Struct, frozen=True):
     """Organisation of who signed."""
     signed_at: str = ""
     """When a time-stamp authority saw it, ISO 8601; empty: none was asked."""
+    signed_at_trusted: bool = False
+    """One of the given certificates vouches for that authority; without, anybody could have said so."""
     development: bool = False
     """Trusted only because this machine's own development key signed it."""
     made_with: str = ""

@@ -37,7 +37,7 @@ def credentials(file: BinaryIO, trust: str, development: str) -> Credentials:
         if said.state == "valid" and development and said.signer.startswith(_DEVELOPMENT):
             again = _said(_read(file, development))
             if again.state == "trusted":
-                return _replaced(again, development=True)
+                return msgspec.structs.replace(again, development=True)
         return said
     except c2pa.C2paError as exc:
         kind = type(exc).__name__
@@ -64,11 +64,9 @@ def _said(found: Json) -> Credentials:
     elif not state:
         state = "invalid" if all(code.startswith(_ABOUT_WHO_SIGNED) for code in codes) else "tampered"
     manifest = _at(found, "manifests", found.get("active_manifest")) or {}
-    return _replaced(_claims(manifest), state=state, problems=problems)
-
-
-def _replaced(said: Credentials, **changes: Any) -> Credentials:
-    return msgspec.structs.replace(said, **changes)
+    passed = _list(_at(found, "validation_results", "activeManifest", "success"))
+    timed = any(_at(each, "code") == "timeStamp.trusted" for each in passed)
+    return msgspec.structs.replace(_claims(manifest), state=state, problems=problems, signed_at_trusted=timed)
 
 
 def _claims(manifest: Json) -> Credentials:

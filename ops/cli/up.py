@@ -47,6 +47,8 @@ def up(
     try:
         with stack(place.settings, local_port=local_port, workers=workers, say=say) as running:
             say(f"objects are kept in {running.settings.store}")
+            if running.settings.development_key:
+                say("files are signed with this machine's development key: see docs/how-to/sign-videos.md for your own")
             say(f"next, in another terminal: {submit_command(running.settings.bootstrap_servers, place)}")
             status = running.supervisor.status
             follower = Follower(running.settings, console=console, above=lambda: stages(status()))

@@ -18,7 +18,7 @@ def version(as_json: Annotated[bool, typer.Option("--json", help="As a JSON obje
     from importlib import metadata
 
     versions = {"reelbus": metadata.version("reelbus"), "python": platform.python_version()}
-    for package in ("confluent-kafka", "faust-streaming", "torch", "diffusers", "av"):
+    for package in ("confluent-kafka", "faust-streaming", "torch", "diffusers", "av", "c2pa-python"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

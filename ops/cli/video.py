@@ -89,9 +89,10 @@ def _print(found: "Verification", job: str, as_said: bool) -> None:
 def _print_credentials(said: "Credentials") -> None:
     meaning = _DEVELOPMENT if said.development else _MEANING[said.state]
     data(f"credentials     {said.state}: {meaning}")
+    known = "" if said.signed_at_trusted else ", says an authority that is not known here (--trust)"
     claims = {
         "signed by": f"{said.signer} ({said.issuer})" if said.signer else "",
-        "signed at": said.signed_at or ("no time stamp" if said.signer else ""),
+        "signed at": f"{said.signed_at}{known}" if said.signed_at else "no time stamp" if said.signer else "",
         "made with": f"{said.made_with}, model {said.model}, revision {said.model_revision}" if said.model else "",
         "made at": said.made_at,
         "source": said.source_type,

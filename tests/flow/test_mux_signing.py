@@ -2,23 +2,27 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops.settings import PACKAGE_ROOT, Settings
 from ops.verify import Credentials, verify
 from ops.verify_c2pa import credentials
 from schemas.errors import Fatal, Transient
-from schemas.plan import Plan
-from schemas.request import Output
+from schemas.plan import Plan, ShotInput
+from schemas.request import Media, Output
 from stream_processors.mux.assemble import Assembled, assemble
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.seal import Seal
 from tests.flow.c2pa_keys import SMALL, boxes, opened, root_of, signed_video, with_command, with_key, write_keys
 from tests.flow.mux_clips import ball, encode_again, make_plan, write_chunk
+from tests.flow.time_stamps import time_stamp_authority
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +156,32 @@ def test_a_time_stamp_authority_that_is_away_is_asked_again_later(keys: Path, tm
     settings = with_key(keys, signing_tsa_url="http://127.0.0.1:9/")
     with pytest.raises(Fatal, match="signing does not work"):
         opened(settings)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program, as an authority")
+def test_a_time_stamp_authority_says_when(keys: Path, tmp_path: Path) -> None:
+    with time_stamp_authority(tmp_path / "tsa") as address:
+        made = signed_video(tmp_path / "video", opened(with_key(keys, signing_tsa_url=address)))
+    data, signers = made.video.read_bytes(), root_of(keys).read_text()
+    unknown = credentials(io.BytesIO(data), signers, "")
+    assert (unknown.state, unknown.signed_at_trusted) == ("trusted", False)
+    known = credentials(io.BytesIO(data), signers + (tmp_path / "tsa" / "root.pem").read_text(), "")
+    assert (known.state, known.signed_at_trusted, known.problems) == ("trusted", True, ())
+    claimed, proven = datetime.fromisoformat(known.made_at), datetime.fromisoformat(known.signed_at)
+    assert abs(proven - claimed) < timedelta(minutes=5)
+
+
+def test_pictures_that_went_in_are_ingredients(keys: Path, tmp_path: Path) -> None:
+    plan = make_plan([[4]], SMALL)
+    shots = (msgspec.structs.replace(plan.request.shots[0], first_keyframe=Media(uri="https://example.com/secret")),)
+    request = msgspec.structs.replace(plan.request, shots=shots)
+    plan = msgspec.structs.replace(plan, request=request, inputs=(ShotInput(0, "c" * 64),))
+    chunk = write_chunk(tmp_path / "0.mkv", 4, ball(0))
+    video = assemble(plan, [chunk], tmp_path, 1, opened(with_key(keys))).video.read_bytes()
+    found = _state(video, root_of(keys))
+    assert (found.state, found.source_type) == ("trusted", "compositeWithTrainedAlgorithmicMedia")
+    assert found.ingredients == ("first picture of shot 0",)
+    assert b"example.com/secret" not in video
 
 
 def test_the_development_key_is_made_once_and_is_for_its_owner_only(tmp_path: Path) -> None:
