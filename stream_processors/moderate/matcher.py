@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import ahocorasick
 
-from stream_processors.moderate.normalise import fold, squeeze, views
+from stream_processors.moderate.normalise import fold, merge, squeeze, views
 
 WORD = re.compile(r"[^\W_]+")
 MIN_JOINED_LETTERS = 4
@@ -108,9 +108,10 @@ def _uncovered(hits: list[tuple[int, int, T | None]]) -> set[T]:
 
 
 def _twins(term: str) -> set[str]:
-    """The folded term, and squeezed, since stretched words ("coool") are looked up squeezed."""
+    """The folded term, squeezed, since stretched words ("coool") are looked up squeezed, and with i and l merged, as in
+    leet."""
     folded = fold(term)
-    return {folded, squeeze(folded)}
+    return {form for one in (folded, squeeze(folded)) for form in (one, merge(one))}
 
 
 def _joined(term: str) -> str:
@@ -119,7 +120,7 @@ def _joined(term: str) -> str:
 
 def _forwards(term: str) -> str:
     words = WORD.findall(term)
-    if _UNSPACED.search(term):
+    if is_unspaced(term):
         return "".join(words)
     return f" {' '.join(words)}" + ("" if term.endswith("*") else " ")
 
@@ -129,7 +130,7 @@ def _patterns(term: str) -> Iterator[str]:
     yield forwards
     words, is_open = WORD.findall(term), term.endswith("*")
     letters = sum(map(len, words))
-    if _UNSPACED.search(term):
+    if is_unspaced(term):
         if letters >= MIN_UNSPACED_BACKWARDS_LETTERS:
             yield forwards[::-1]
         return
@@ -141,6 +142,11 @@ def _patterns(term: str) -> Iterator[str]:
     if len(words) == 1 and letters >= MIN_CUT_LETTERS:
         for at in range(2, letters - 1):
             yield f" {words[0][:at]} {words[0][at:]}" + ("" if is_open else " ")
+
+
+def is_unspaced(term: str) -> bool:
+    """True when the term is of a script that puts no spaces between words."""
+    return _UNSPACED.search(term) is not None
 
 
 def has_word(term: str) -> bool:

@@ -34,12 +34,15 @@ _SEPARATED = re.compile(r"(?<=[^\W_])[._\-*~'`^\\/|+,:]+(?=[^\W_])")
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W_][\W_]{1,3}){2,}[^\W_](?![^\W_])")
 _RUN = re.compile(r"(.)\1{2,}")
 _TWICE = re.compile(r"([^\W\d_])\1+")
-_LEET = str.maketrans("03456789@$€£", "oeasgtbgasel")
+_LEET = str.maketrans("013456789@$€£", "oieasgtbgasel")
 _SIGNS = str.maketrans("@$€£", "asel")
 _LEET_DIGITS = re.compile(r"[0-9@$€£!|+(]")
-_INNER = re.compile(r"(?<=[^\W_])[!|+(](?=[^\W_])")
-_INNER_LETTER = {"!": "i", "|": "l", "+": "t", "(": "c"}
+# Signs that stand for letters: before or inside a word, | and + at its end too. A bracket only inside.
+# A run is only begun at its start, or a long one would take quadratic time.
+_INNER = re.compile(r"(?<![!|+])[!|+]+(?=[\w@$€£])|(?<=[\w@$€£])!*[|+]+|(?<=[\w@$€£])\((?=[\w@$€£])")
+_INNER_LETTER = str.maketrans("!|+(", "iltc")
 _LETTER = re.compile(r"[^\W\d_]")
+_LETTER_OR_SIGN = re.compile(r"[^\W\d_]|[@$€£!|+]")
 # Letters drawn with several characters. Only looked for where one of their signs stands.
 _DRAWN = {
     "|\\/|": "m", "/\\/\\": "m", "|\\|": "n", "/\\/": "n", "\\/\\/": "w", "\\/": "v", "/\\": "a", "/-\\": "a",
@@ -109,33 +112,42 @@ def squeeze(text: str) -> str:
     return _TWICE.sub(r"\1", text)
 
 
-def _unleet(text: str, one: str) -> str:
+def merge(text: str) -> str:
+    """i and l as one letter: in leet 1, ! and | stand for both."""
+    return text.replace("l", "i")
+
+
+def _unleet(text: str) -> str:
     """Digits and signs as the letters they stand for, in words that have a letter, and in short numbers beside such
-    words: "4 cats" keeps its 4, "m4k3 4 c4k3" does not."""
+    words: "4 cats" keeps its 4, "m4k3 4 c4k3" does not. i and l are merged."""
     if not any(_LETTER.search(word) and _LEET_DIGITS.search(word) for word in text.split()):
         return text
 
     def word(found: re.Match[str]) -> str:
         old = found[0]
-        if not _LETTER.search(old) and len(old) > 2:
+        if not _LETTER_OR_SIGN.search(old) and len(old) > 2:
             return old
-        return _INNER.sub(lambda sign: _INNER_LETTER[sign[0]], old).translate(_LEET).replace("1", one)
+        return _INNER.sub(lambda signs: signs[0].translate(_INNER_LETTER), old).translate(_LEET)
 
-    return re.sub(r"\S+", word, text)
+    return merge(re.sub(r"\S+", word, text))
 
 
 def _readings(text: str) -> Iterator[str]:
     yield text
-    for one in "il":
-        yield _unleet(text, one)
+    yield _unleet(text)
     drawn = _DRAWN_LETTER.sub(lambda found: _DRAWN[found[0]], text)
     if drawn != text:
-        yield _unleet(drawn, "i")
+        yield merge(_unleet(drawn))
 
 
 def hidden(text: str) -> tuple[str, ...]:
     """What is written in `text` as base64, hexadecimal or escapes."""
     return tuple(layers(plain(text)))
+
+
+def readings_of_meaning(text: str) -> tuple[str, ...]:
+    """The forms in which a model reads `text`: its skeleton, and what is written in it as base64 and the like."""
+    return tuple(dict.fromkeys((fold(text), *(fold(layer) for layer in hidden(text)))))
 
 
 def views(text: str) -> Views:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from ops.settings import Settings
 from schemas.errors import Fatal
 from stream_processors.moderate.encodings import MAX_LAYERS
+from stream_processors.moderate.examples.generate import disguised
+from stream_processors.moderate.examples.obfuscations import OBFUSCATIONS
 from stream_processors.moderate.normalise import fold, hidden, views
 from stream_processors.moderate.pack import CATEGORIES
 from stream_processors.moderate.policy import Refusal, parse
@@ -26,103 +28,15 @@ POLICY = load_policy(POLICY_FILE)
 TABLES = tomllib.loads(POLICY_TEXT)
 PACKS = [pack for name in TABLES["packs"] for pack in tomllib.loads((POLICY_FILE.parent / name).read_text())["pack"]]
 TERMS = [(pack["category"], t.rstrip("*")) for pack in PACKS if pack["severity"] != "low" for t in pack["terms"]]
-CARRIERS = ("{}", "a video of {} at night", "Slow pan: {}, cinematic light, 35mm")
-
-CYRILLIC = dict(zip("aceopxyisjABCEHKMOPTX", "асеорхуіѕјАВСЕНКМОРТХ", strict=True))
-GREEK = dict(zip("aeikotuvpxn", "αειкοτυνρχη".replace("к", "κ"), strict=True))
-LEET = dict(zip("aeiost", "4310$7", strict=True))
-SMALL_CAPS = dict(zip("abcdefghijklmnoprtuvwyz", "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀᴛᴜᴠᴡʏᴢ", strict=True))
 
 
-def _mapped(table: dict[str, str]) -> Callable[[str], str]:
-    return lambda term: "".join(table.get(c, c) for c in term)
-
-
-def _shifted(start: int) -> Callable[[str], str]:
-    return lambda term: "".join(chr(start + ord(c) - 97) if "a" <= c <= "z" else c for c in term)
-
-
-def _between(mark: str) -> Callable[[str], str]:
-    return lambda term: " ".join(mark.join(word) for word in term.split())
-
-
-def _after(mark: str) -> Callable[[str], str]:
-    return lambda term: "".join(c + mark if c.isalpha() else c for c in term)
-
-
-def _address64(text: str) -> str:
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-TRICKS: dict[str, Callable[[str], str]] = {
-    "plain": str,
-    "upper case": str.upper,
-    "fullwidth": lambda term: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in term),
-    "zero width space": _between("\u200b"),
-    "zero width joiner": _between("\u200d"),
-    "word joiner": _between("\u2060"),
-    "soft hyphen": _between("\u00ad"),
-    "invisible filler": _between("\u3164"),
-    "combining marks": _after("\u0336"),
-    "stacked marks": _after("\u0301\u0323\u0489"),
-    "cyrillic": _mapped(CYRILLIC),
-    "greek": _mapped(GREEK),
-    "mathematical": _shifted(0x1D4EA),
-    "circled": _shifted(0x24D0),
-    "negative squared": _shifted(0x1F170),
-    "flag letters": _shifted(0x1F1E6),
-    "small capitals": _mapped(SMALL_CAPS),
-    "tag characters": lambda term: "".join(chr(0xE0000 + ord(c)) for c in term),
-    "leet": _mapped(LEET),
-    "dotted": _between("."),
-    "dashed": _between("-"),
-    "starred": _between("*"),
-    "backwards": lambda term: term[::-1],
-    "every word backwards": lambda term: " ".join(word[::-1] for word in term.split()),
-    "cut in two": lambda term: f"{term[: len(term) // 2]} {term[len(term) // 2 :]}",
-    "spaced": lambda term: "  ".join(" ".join(word) for word in term.replace("-", " ").split()),
-    "spaced leet": lambda term: " ".join(_mapped(LEET)(term.replace(" ", ""))),
-    "stretched": lambda term: "".join(c * 4 if c in "aeiou" else c for c in term),
-    "spaces of zero width": lambda term: f"\u200b{term.replace(' ', chr(0x200B))}\u200b",
-    "base64": lambda term: base64.b64encode(term.encode()).decode(),
-    "base64 for addresses, twice": lambda term: _address64(_address64(term)),
-    "hexadecimal": lambda term: term.encode().hex(),
-    "spaced hexadecimal": lambda term: term.encode().hex(" "),
-    "percent": lambda term: "".join(f"%{octet:02x}" for octet in term.encode()),
-    "character references": lambda term: "".join(f"&#{ord(c)};" for c in term),
-    "escapes": lambda term: "".join(f"\\u{ord(c):04x}" for c in term),
-    "drawn letters": _mapped({"v": "\\/", "n": "|\\|", "h": "|-|", "k": "|<", "d": "|)", "u": "|_|"}),
-    "cyrillic and dots": lambda term: _between(".")(_mapped(CYRILLIC)(term)),
-}
-
-
-def _can_be_backwards(term: str) -> bool:
-    """Two letters of Han or kana, and three of the others, are another word backwards."""
-    spaced = term < "\u3000"
-    return len(term) >= (4 if spaced else 3)
-
-
-FITS: dict[str, Callable[[str], bool]] = {
-    "tag characters": str.isascii,
-    "cut in two": lambda term: term.isalpha() and len(term) > 5 and term < "\u3000",
-    "backwards": _can_be_backwards,
-    "every word backwards": _can_be_backwards,
-}
-"""Terms that a trick can be played on; all of them if it is not named."""
-
-
-@pytest.mark.parametrize("trick", TRICKS)
+@pytest.mark.parametrize("trick", OBFUSCATIONS)
 def test_a_term_is_found_in_disguise(trick: str) -> None:
-    """Recall over every term of the shipped policy and every carrier: at least 0.98 for each trick."""
-    terms = [(name, term) for name, term in TERMS if FITS.get(trick, bool)(term)]
-    missed = [
-        term
-        for name, term in terms
-        for carrier in CARRIERS
-        if name not in POLICY.categories(carrier.format(TRICKS[trick](term)))
-    ]
-    recall = 1 - len(missed) / (len(terms) * len(CARRIERS))
-    assert recall >= 0.98, f"{trick}: recall {recall:.3f}, missed {sorted(set(missed))}"
+    """Recall over every term of the shipped packs in some carriers: at least 0.98 for each trick."""
+    made = [example for found, example in disguised(TERMS, 2, (trick,)) if found == trick]
+    missed = [example.text for example in made if example.label not in POLICY.categories(example.text)]
+    assert len(made) > 100
+    assert 1 - len(missed) / len(made) >= 0.98, missed[:20]
 
 
 def _captions() -> list[str]:
@@ -221,7 +135,8 @@ def test_a_term_split_over_shots_is_found() -> None:
 
 ADVERSARIAL = (
     "\u0301\u0316", "a ", "@ ", "@", "a.", "\u200b", "1", "a!", "𝓃 ", "a\u200b", "!|+(", "ﷺ", "\U000e0061", "n u d ",
-    "-a", "e\u0301", "aab", "\u1100\u1161", "%", "%25", "&#", "&#9", "\\x", "\\u{", "6e ", "0x", "bnVkZQ", "\\/", "()",
+    "-a", "e\u0301", "aab", "\u1100\u1161", "%", "%25", "&#", "&#9",
+    "\\x", "\\u{", "6e ", "0x", "bnVkZQ", "!", "|", "+(", "\\/", "()",
 )  # fmt: skip
 
 
@@ -231,6 +146,7 @@ def test_no_text_makes_it_hang(piece: str) -> None:
     """Four times the largest text that is allowed. It takes under a second; a step that is quadratic in the text (as
     NFKD is in a run of marks) takes minutes."""
     POLICY.categories(piece * (65_536 // len(piece)))
+    POLICY.categories("l33t " + piece * (65_536 // len(piece)))
 
 
 @given(st.text(max_size=200))
