@@ -69,7 +69,8 @@ class Seal:
     def put(self, path: Path, content_type: str, plan: Plan) -> None:
         """Sign the file in place and read the signature back.
 
-        Raises Transient when the key or the disk is out of reach, Fatal when the certificate is not (any more) good.
+        Raises Transient when the key or the disk is out of reach, or what it signs is not good; Fatal when the
+        certificate has expired.
         """
         now_ms = self._now_ms()
         self._signer.chain.check_time(now_ms)
@@ -100,11 +101,10 @@ class Seal:
         except c2pa.C2paError as exc:
             raise Transient(f"content credentials: {ascii(str(exc)[:300])[1:-1]}") from None
         if found.get("validation_state") not in _SOUND:
-            codes = sorted({each["code"] for each in found.get("validation_status", ())})
-            raise Fatal(
-                f"{self._signer.chain.where}: what {self._signer.chain.name!r} signs is not accepted"
-                f" ({', '.join(codes)}); {_NEEDS}"
-            )
+            # Not Fatal: a key that was changed at the service may be put right there, and one odd file is no reason to
+            # stop for all.
+            codes = ", ".join(sorted({each["code"] for each in found.get("validation_status", ())}))
+            raise Transient(f"what {self._signer.chain.name!r} signs is not accepted ({codes})")
 
 
 _File = _Beating | io.BytesIO

@@ -52,6 +52,9 @@ def main(settings: Settings) -> None:
     folder = Path(settings.data_dir) / "scratch"
     if removed := sweep(folder):
         log.info("mux: removed %d scratch folders of processes that are gone", removed)
+    # c2pa copies large files through this folder; the disk that holds the scratch folders is known to have room.
+    os.environ.setdefault("TMPDIR", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
     muxer = Muxer(open_store(settings), folder, threads, _now_ms, kept_ms, open_seal(settings))

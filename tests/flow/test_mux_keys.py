@@ -135,7 +135,10 @@ def _command_with_another_key(folder: Path) -> Settings:
         (_mute_command, r"REELBUS_SIGNING_COMMAND.*ended with status 0: nothing"),
         (_talking_command, r"REELBUS_SIGNING_COMMAND: --signer-info must print"),
         (_badly_quoted_command, r"REELBUS_SIGNING_COMMAND: cannot be split into words"),
-        (_command_with_another_key, r"REELBUS_SIGNING_COMMAND.*is not accepted \(claimSignature.mismatch"),
+        (
+            _command_with_another_key,
+            r"SIGNING_COMMAND.*does not work.*is not accepted \(claimSignature.mismatch",
+        ),
     ],
 )
 def test_the_message_names_the_setting_and_what_is_right(

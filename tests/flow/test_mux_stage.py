@@ -144,7 +144,7 @@ def test_signed_files_are_published_and_the_first_writer_wins(bench: Bench, tmp_
     assert (other.file.sha256, other.thumbnail) == (info.sha256, published[0].thumbnail)
 
 
-def test_nothing_is_published_while_the_key_is_out_of_reach(bench: Bench, tmp_path: Path) -> None:
+def test_nothing_is_published_while_the_key_is_out_of_reach_or_another_one(bench: Bench, tmp_path: Path) -> None:
     keys = write_keys(tmp_path / "keys")
     bench.seal = opened(with_command(keys))
     (keys / "down").touch()
@@ -152,6 +152,12 @@ def test_nothing_is_published_while_the_key_is_out_of_reach(bench: Bench, tmp_pa
         bench.handle()
     assert bench.published() == []
     (keys / "down").unlink()
+    right = (keys / "key.pem").read_bytes()
+    (keys / "key.pem").write_bytes((write_keys(tmp_path / "other") / "key.pem").read_bytes())
+    with pytest.raises(Transient, match=r"is not accepted \(claimSignature.mismatch"):
+        bench.handle()
+    assert bench.published() == []
+    (keys / "key.pem").write_bytes(right)
     assert _video(bench.handle()).frames == 10
 
 
