@@ -105,6 +105,11 @@ class Settings:
     for the tenant's name. Empty: https addresses only."""
     input_allow_private: bool = False
     """Allow callers' files on https hosts in private and loopback networks (tests, closed networks)."""
+    label_profile: str = "eu"
+    """Visible mark of jobs that do not say: eu or cn."""
+    label_font: str = ""
+    """TrueType or OpenType file for visible marks in other letters than Latin ones. Empty: Latin and the words of the
+    Chinese rule only."""
     webhook_secret_file: str = ""
     """File with the whsec_... secret that signs webhooks; without it webhooks are refused at the request."""
     webhook_allow_private: bool = False
@@ -169,6 +174,8 @@ def parse_address(text: str) -> tuple[str, int]:
 
 def _parse(name: str, text: str) -> object:
     kind = type(getattr(Settings(), name))
+    if name == "label_profile" and text not in ("eu", "cn"):
+        raise SettingsError(f"{PREFIX}LABEL_PROFILE={text!r}: expected eu or cn")
     if name == "health_address" and text:
         parse_address(text)
     if name == "signing" and text not in ("auto", "off"):

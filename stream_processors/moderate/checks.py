@@ -4,7 +4,7 @@ Each check returns nothing or raises JobRejected; `check` runs them in the order
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ import msgspec
 
 from ops.net.addresses import Refused
 from ops.net.sources import HTTPS_ONLY, Sources, check_source
+from schemas import labels
 from schemas.chunks import frames_of
 from schemas.errors import JobRejected
 from schemas.limits import JobLimits, chunk_count
@@ -25,12 +26,14 @@ class Offer:
 
     webhooks: a signing secret is configured
     sources:  where callers' files may come from
+    undrawable: why a label's text cannot be drawn on pictures of a width and height in pixels, "" if it can
     """
 
     models: Mapping[str, ModelEntry]
     limits: JobLimits
     webhooks: bool
     sources: Sources = HTTPS_ONLY
+    undrawable: Callable[[str, int, int], str] = lambda text, width_px, height_px: ""
 
 
 def check(request: JobRequest, now_ms: int, offer: Offer) -> None:
@@ -59,6 +62,7 @@ def check(request: JobRequest, now_ms: int, offer: Offer) -> None:
         late = f"{request.deadline_ms} is not after the moment of the request, {now_ms} (ms since 1970, UTC)"
         raise _refusal("deadline_ms", f"{late}; give a later one or leave it out", "deadline_passed")
     _check_webhook(request, offer.webhooks)
+    _check_label(request, offer)
     size_bytes = len(msgspec.json.encode(request))
     if size_bytes > limits.max_request_bytes:
         raise _limit("", f"the request: {size_bytes} bytes of JSON; the limit is {limits.max_request_bytes}")
@@ -92,6 +96,14 @@ def _check_texts(request: JobRequest, limits: JobLimits) -> None:
             total += len(text.encode())
     if total > limits.max_text_bytes:
         raise _limit("shots", f"prompts of {total} bytes in all; the limit is {limits.max_text_bytes}")
+
+
+def _check_label(request: JobRequest, offer: Offer) -> None:
+    if request.label is None or not request.label.text:
+        return
+    labels.check(request.label)
+    if why := offer.undrawable(request.label.text, request.output.width_px, request.output.height_px):
+        raise _refusal("label.text", why)
 
 
 def metadata_bytes(metadata: Mapping[str, str]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ops import limits, registry
 from ops import tenants as tenants_file
 from ops.bus import faust_app
+from ops.media.lettering import Lettering
 from ops.net.sources import Sources, parse_places
 from ops.settings import Settings
 from schemas.errors import Fatal
@@ -48,6 +49,7 @@ def load_offer(settings: Settings) -> Offer:
         limits=limits.load(settings.limits).jobs,
         webhooks=bool(settings.webhook_secret_file),
         sources=Sources(parse_places(settings.input_buckets), settings.input_allow_private),
+        undrawable=Lettering(settings.label_font).undrawable,
     )
 
 

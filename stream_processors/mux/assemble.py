@@ -12,6 +12,7 @@ from schemas.plan import Plan
 from stream_processors.mux.check import OutputBroken, check_output
 from stream_processors.mux.core import check_plan
 from stream_processors.mux.encode import Encoder
+from stream_processors.mux.label import Labeller
 from stream_processors.mux.mark import BOOSTS, CONFIDENCE_KEPT, Reading
 from stream_processors.mux.paint import Painter
 from stream_processors.mux.prefetch import Prefetch
@@ -37,12 +38,18 @@ class Assembled:
 
 
 def assemble(
-    plan: Plan, chunks: Sequence[Path], out_dir: Path, threads: int = 2, seal: Seal | None = None
+    plan: Plan,
+    chunks: Sequence[Path],
+    out_dir: Path,
+    threads: int = 2,
+    seal: Seal | None = None,
+    labeller: Labeller | None = None,
 ) -> Assembled:
     """Make the three files of a job in `out_dir`, which exists. `chunks`: one file per chunk of the plan, in its order.
 
-    threads: of the encoder
-    seal:    signs all three files; the signed video is what is checked
+    threads:  of the encoder
+    seal:     signs all three files; the signed video is what is checked
+    labeller: draws the visible mark, the usual one if left out
 
     The video is made again, with a stronger invisible mark, while the mark does not read back clearly (tiny or very
     busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
@@ -52,7 +59,7 @@ def assemble(
     frames, payload = total_frames(plan.request), payload_of(plan.job)
     video, thumbnail, contact_sheet = out_dir / VIDEO, out_dir / THUMBNAIL, out_dir / CONTACT_SHEET
     for boost in BOOSTS:
-        sampler = _encode(plan, chunks, video, payload, boost, threads)
+        sampler = _encode(plan, chunks, video, payload, boost, threads, labeller or Labeller())
         if seal is not None:
             seal.put(video, CONTENT_TYPES[VIDEO], plan)
         with ThreadPoolExecutor(1) as beside:
@@ -69,10 +76,13 @@ def assemble(
     return Assembled(video, thumbnail, contact_sheet, frames, reading, boost)
 
 
-def _encode(plan: Plan, chunks: Sequence[Path], video: Path, payload: str, boost: float, threads: int) -> Sampler:
+def _encode(
+    plan: Plan, chunks: Sequence[Path], video: Path, payload: str, boost: float, threads: int, labeller: Labeller
+) -> Sampler:
     """Paint in one thread, encode in another: libav, OpenCV and numpy's copies work without the interpreter lock."""
-    painter = Painter(plan, chunks, payload, boost, _RING)
-    sampler = Sampler(total_frames(plan.request), plan.request.output, (plan.render.width_px, plan.render.height_px))
+    painter = Painter(plan, chunks, payload, boost, _RING, labeller)
+    native = plan.render.width_px, plan.render.height_px
+    sampler = Sampler(total_frames(plan.request), plan.request.output, native, labeller)
     with (
         Encoder(video, plan.request.output, plan.job, threads) as encoder,
         Prefetch(painter.frames(), _AHEAD, painter.done) as finished,

@@ -1,26 +1,24 @@
-"""The visible mark: a plate that says AI GENERATED, top-right, over the whole clip.
+"""Draws the visible mark: a plate with the words of `schemas.labels`, in a corner, over the whole clip.
 
-Its letters are at least 5 % of the picture's shorter side high (GB 45438-2025, 4.1; the EU code of practice on marking
-asks for a place that nothing covers and names the top-right corner). White on a dark plate reads on any background.
-The font is the scalable one inside Pillow, so nothing needs to be installed.
+White on a dark plate reads on any background.
 """
 
-import math
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-TEXT = "AI GENERATED"
-LETTER_SHARE = 0.05
-"""Height of the letters over the shorter side of the picture, at least."""
+from ops.media.lettering import Lettering, plate_size
+from schemas.labels import PROFILES, Wording
+
+USUAL = PROFILES["eu"]
+PLAIN = Lettering()
+
 _PLATE_OPACITY = 0.68
 _WHITE, _BLACK, _NEUTRAL = 235, 16, 128
 """Luma of white and black and chroma of grey, limited range."""
-_LETTER_MIN_PX = 8
-_WIDTH_SHARE_MAX = 0.9
 
 Plane = NDArray[np.uint8]
 
@@ -46,59 +44,27 @@ class Plate:
         return int(self.luma.shape[0])
 
 
-def letter_box(size: int) -> tuple[int, int, int, int]:
-    """Bounding box of the text in pixels at a font size: left, top, right, bottom."""
-    left, top, right, bottom = ImageFont.load_default(size=size).getbbox(TEXT)
-    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
-
-
-@cache
-def letter_share() -> float:
-    """Height of the text over the font size, a little less for small sizes because of rounding."""
-    _, top, _, bottom = letter_box(100)
-    return (bottom - top) / 100
-
-
-def _font_size(width_px: int, height_px: int) -> int:
-    """Smallest font size whose letters are high enough; legible on tiny pictures as far as the width allows."""
-    needed = math.ceil(LETTER_SHARE * min(width_px, height_px))
-    wanted = max(needed, _LETTER_MIN_PX)
-    # Parsing the font anew for every size is slow: begin just below the size that will do.
-    size = max(4, math.floor(needed / letter_share()) - 2)
-    while True:
-        left, top, right, bottom = letter_box(size)
-        if bottom - top >= wanted:
-            return size
-        too_wide = _plate_size(right - left, bottom - top)[0] > _WIDTH_SHARE_MAX * width_px
-        if too_wide and bottom - top >= needed:
-            return size
-        size += 1
-
-
-def _plate_size(text_width_px: int, text_height_px: int) -> tuple[int, int]:
-    pad = max(2, text_height_px // 2)
-    return (text_width_px + 2 * pad + 1) // 2 * 2, (text_height_px + 2 * pad + 1) // 2 * 2
-
-
-@cache
-def plate(width_px: int, height_px: int) -> Plate:
-    """The plate for pictures of this size; at most as wide as the picture."""
-    size = _font_size(width_px, height_px)
-    left, top, right, bottom = letter_box(size)
-    plate_width, plate_height = _plate_size(right - left, bottom - top)
+@lru_cache(maxsize=64)
+def plate(width_px: int, height_px: int, words: Wording = USUAL, lettering: Lettering = PLAIN) -> Plate:
+    """The plate for pictures of this size; cut off where it would be wider than the picture."""
+    size = lettering.size(words.text, width_px, height_px)
+    box = lettering.box(words.text, size)
+    plate_width, plate_height = plate_size(box)
     letters = Image.new("L", (plate_width, plate_height), 0)
-    origin = ((plate_width - (right - left)) // 2 - left, (plate_height - (bottom - top)) // 2 - top)
-    ImageDraw.Draw(letters).text(origin, TEXT, font=ImageFont.load_default(size=size), fill=255)
+    origin = ((plate_width - box.width_px) // 2 - box.left, (plate_height - box.height_px) // 2 - box.top)
+    ImageDraw.Draw(letters).text(origin, words.text, font=lettering.font(words.text, size), fill=255)
     back = Image.new("L", letters.size, 0)
     ImageDraw.Draw(back).rounded_rectangle((0, 0, plate_width - 1, plate_height - 1), plate_height // 5, fill=255)
     ink = np.asarray(letters, dtype=np.float32) / 255
     opacity = np.maximum(np.asarray(back, dtype=np.float32) / 255 * _PLATE_OPACITY, ink)
     margin = max(2, round(0.03 * min(width_px, height_px)) // 2 * 2)
     plate_width = min(plate_width, width_px)
+    left, top = (words.corner.endswith("left"), words.corner.startswith("top"))
+    spare_x, spare_y = width_px - plate_width, max(0, height_px - plate_height)
     return Plate(
-        x_px=max(0, width_px - plate_width - margin) // 2 * 2,
-        y_px=min(margin, max(0, height_px - plate_height)) // 2 * 2,
-        letter_height_px=bottom - top,
+        x_px=(min(margin, spare_x) if left else max(0, spare_x - margin)) // 2 * 2,
+        y_px=(min(margin, spare_y) if top else max(0, spare_y - margin)) // 2 * 2,
+        letter_height_px=box.height_px,
         luma=np.rint(_BLACK + (_WHITE - _BLACK) * ink).astype(np.uint8)[:, :plate_width],
         opacity=np.rint(255 * opacity).astype(np.uint8)[:, :plate_width],
     )
@@ -107,8 +73,7 @@ def plate(width_px: int, height_px: int) -> Plate:
 class Stamp:
     """Blends a plate into planes of one size. Products are made once; a frame costs a multiplication per pixel."""
 
-    def __init__(self, width_px: int, height_px: int) -> None:
-        art = plate(width_px, height_px)
+    def __init__(self, art: Plate) -> None:
         self.area = np.s_[art.y_px : art.y_px + art.height_px, art.x_px : art.x_px + art.width_px]
         x, y, w, h = (n // 2 for n in (art.x_px, art.y_px, art.width_px, art.height_px))
         self.chroma_area = np.s_[y : y + h, x : x + w]
@@ -126,8 +91,22 @@ class Stamp:
             area[...] = (area * self._chroma_keep + self._chroma_put) // 255
 
 
-def stamp_image(image: Image.Image) -> None:
+def stamp_image(image: Image.Image, art: Plate) -> None:
     """Paste the plate onto an RGB image in place."""
-    art = plate(*image.size)
     ink = np.clip((art.luma.astype(np.int32) - _BLACK) * 255 // (_WHITE - _BLACK), 0, 255).astype(np.uint8)
     image.paste(Image.merge("RGB", [Image.fromarray(ink)] * 3), (art.x_px, art.y_px), Image.fromarray(art.opacity))
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """What is drawn on the pictures of one video, and with which fonts."""
+
+    words: Wording = USUAL
+    lettering: Lettering = PLAIN
+
+    def plate(self, width_px: int, height_px: int) -> Plate:
+        """The plate for pictures of this size. Own words that do not fit (on a contact sheet) give way to the usual."""
+        words = self.words
+        if not self.lettering.fits(words.text, width_px, height_px):
+            words = Wording(USUAL.text, words.corner)
+        return plate(width_px, height_px, words, self.lettering)

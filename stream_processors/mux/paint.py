@@ -14,7 +14,7 @@ import numpy as np
 from schemas.plan import Plan
 from stream_processors.mux.chunk_reader import read_chunk
 from stream_processors.mux.core import Picture, Shown, timeline
-from stream_processors.mux.label import Stamp
+from stream_processors.mux.label import Labeller, Stamp
 from stream_processors.mux.mark import STRENGTH_MOVING, STRENGTH_STILL, Embedder
 from stream_processors.mux.planes import Plane, Planes, planes_of
 
@@ -52,14 +52,16 @@ class Pictures:
 class Painter:
     """Turns a plan and its chunk files into finished frames of the output's size."""
 
-    def __init__(self, plan: Plan, paths: Sequence[Path], payload: str, boost: float, ring: int) -> None:
+    def __init__(
+        self, plan: Plan, paths: Sequence[Path], payload: str, boost: float, ring: int, labeller: Labeller
+    ) -> None:
         output = plan.request.output
         self._size = output.width_px, output.height_px
         self._plan, self._pictures = plan, Pictures(plan, paths)
         self._still = Embedder(payload, *self._size, boost * STRENGTH_STILL)
         self._moving = Embedder(payload, *self._size, boost * STRENGTH_MOVING)
         self._moves, self._first = False, np.zeros((0, 0), np.int16)
-        self._stamp = Stamp(*self._size)
+        self._stamp = Stamp(labeller.plate(*self._size))
         self._free: SimpleQueue[av.VideoFrame] = SimpleQueue()
         self._base = self._blank()
         bare = planes_of(self._base)

@@ -1,5 +1,6 @@
 """Thumbnail and contact sheet, made from finished frames while they stream by."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,9 +10,10 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from schemas.labels import Corner
 from schemas.request import Output
 from stream_processors.mux.core import fit, spread
-from stream_processors.mux.label import plate, stamp_image
+from stream_processors.mux.label import Labeller, stamp_image
 from stream_processors.mux.mark import BOOSTS, STRENGTH_MOVING, Embedder, read
 from stream_processors.mux.planes import planes_of
 
@@ -41,11 +43,14 @@ def _tile_size(output: Output) -> tuple[int, int]:
     return max(2, round(output.width_px * scale / 2) * 2), max(2, round(output.height_px * scale / 2) * 2)
 
 
-def _judged_area(output: Output, native: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the picture below the plate, without bars: their edges would outweigh the picture's."""
-    place, art = fit(*native, output), plate(output.width_px, output.height_px)
-    top = min(max(place.y_px, art.y_px + art.height_px), output.height_px // 2)
-    bottom = min(place.y_px + place.height_px, output.height_px)
+def _judged_area(output: Output, native: tuple[int, int], labeller: Labeller) -> tuple[slice, slice]:
+    """Rows and columns of the picture beside the plate, without bars: their edges would outweigh the picture's."""
+    place, art = fit(*native, output), labeller.plate(output.width_px, output.height_px)
+    top, bottom = place.y_px, min(place.y_px + place.height_px, output.height_px)
+    if labeller.words.corner.startswith("top"):
+        top = min(max(top, art.y_px + art.height_px), output.height_px // 2)
+    else:
+        bottom = max(min(bottom, art.y_px), output.height_px // 2)
     right = min(place.x_px + place.width_px, output.width_px)
     return np.s_[top + 2 : max(bottom - 2, top + 4), place.x_px + 2 : max(right - 2, place.x_px + 4)]
 
@@ -53,11 +58,12 @@ def _judged_area(output: Output, native: tuple[int, int]) -> tuple[slice, slice]
 class Sampler:
     """Keeps small copies of a few frames and the sharpest one in full: constant memory."""
 
-    def __init__(self, frames: int, output: Output, native: tuple[int, int]) -> None:
+    def __init__(self, frames: int, output: Output, native: tuple[int, int], labeller: Labeller) -> None:
         """native: (width_px, height_px) of the chunks, which tells where bars are."""
         self._wanted = frozenset(spread(frames, TILES))
         self._fps, self._tile = output.fps, _tile_size(output)
-        self._judged = _judged_area(output, native)
+        self._judged = _judged_area(output, native, labeller)
+        self._labeller = labeller
         self._to_tile, self._to_rgb = VideoReformatter(), VideoReformatter()
         self._tiles: list[tuple[float, Rgb]] = []
         self._best: tuple[float, Rgb] | None = None
@@ -75,8 +81,11 @@ class Sampler:
         """Thumbnail: the sharpest frame as it is in the video, both marks included. Sheet: marked as a whole."""
         assert self._best is not None
         Image.fromarray(self._best[1]).save(thumbnail, "JPEG", quality=90)
-        sheet = _sheet(self._tiles, self._tile)
-        stamp_image(sheet)
+        # The sheet has its head above the pictures, so the mark is there whatever corner it has in the video.
+        corner: Corner = "top-left" if self._labeller.words.corner.endswith("left") else "top-right"
+        labeller = replace(self._labeller, words=self._labeller.words._replace(corner=corner))
+        sheet = _sheet(self._tiles, self._tile, labeller)
+        stamp_image(sheet, labeller.plate(*sheet.size))
         _marked(sheet, payload).save(contact_sheet, "PNG", compress_level=_PNG_LEVEL)
 
 
@@ -95,13 +104,13 @@ def _rgb(scaler: VideoReformatter, frame: av.VideoFrame, width_px: int, height_p
     return rgb.to_ndarray().astype(np.uint8, copy=True)
 
 
-def _sheet(tiles: list[tuple[float, Rgb]], tile: tuple[int, int]) -> Image.Image:
+def _sheet(tiles: list[tuple[float, Rgb]], tile: tuple[int, int], labeller: Labeller) -> Image.Image:
     columns = min(_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     cell = tile[0] + _GAP_PX, tile[1] + _STAMP_PX + _GAP_PX
     width = max(columns * cell[0] + _GAP_PX, _TILE_LONG_SIDE_PX)
     body = rows * cell[1] + _GAP_PX
-    art = plate(width, body)
+    art = labeller.plate(width, body)
     # The plate is measured on the whole sheet, which the header makes a little higher: hence twice its margin.
     header = art.height_px + 3 * art.y_px + _GAP_PX
     sheet = Image.new("RGB", (width, (body + header) // 2 * 2), _BACK)

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import av
 
 from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
+from ops.media.lettering import Lettering
 from ops.settings import PREFIX, Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
@@ -27,6 +29,8 @@ from schemas.codec import decode
 from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, PublishedFile
 from schemas.ids import video_object_key
+from schemas.labels import wording
+from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.topics import DAY_MS, MUX_TASKS, MUX_TASKS_RETRY
 from schemas.work import MuxTask
@@ -34,7 +38,7 @@ from stream_processors.mux.assemble import CONTACT_SHEET, CONTENT_TYPES, THUMBNA
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.chunk_reader import BadChunk, check_chunk
 from stream_processors.mux.core import ChunkFault, PlanBroken, ask_again, check_plan, describe, failed, published
-from stream_processors.mux.label import TEXT
+from stream_processors.mux.label import PLAIN, Labeller
 from stream_processors.mux.scratch import scratch, sweep
 from stream_processors.mux.seal import Seal
 from stream_processors.mux.signers import load_signer
@@ -57,7 +61,8 @@ def main(settings: Settings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
-    muxer = Muxer(open_store(settings), folder, threads, _now_ms, kept_ms, open_seal(settings))
+    labels = Labels(settings.label_profile, Lettering(settings.label_font))
+    muxer = Muxer(open_store(settings), folder, threads, _now_ms, kept_ms, open_seal(settings), labels)
     run(settings, "mux", [MUX_TASKS], muxer.handle, retry=MUX_TASKS_RETRY, proves=proves, give_up=muxer.give_up)
 
 
@@ -82,6 +87,16 @@ def proves(records: Sequence[Outgoing]) -> bool:
     return any(isinstance(out.record, JobEvent) and out.record.type == "job.published" for out in records)
 
 
+class Labels(NamedTuple):
+    """What the installation draws where a request does not say, and with which fonts."""
+
+    profile: str = "eu"
+    lettering: Lettering = PLAIN
+
+    def labeller(self, plan: Plan) -> Labeller:
+        return Labeller(wording(plan.request.label, self.profile), self.lettering)
+
+
 class Muxer:
     """Handles one mux task at a time.
 
@@ -98,8 +113,9 @@ class Muxer:
         now_ms: Callable[[], int],
         kept_ms: int = 0,
         seal: Seal | None = None,
+        labels: Labels | None = None,
     ) -> None:
-        self._kept_ms, self._seal = kept_ms, seal
+        self._kept_ms, self._seal, self._labels = kept_ms, seal, labels or Labels()
         self._store, self._folder, self._threads, self._now_ms = store, folder, threads, now_ms
 
     def handle(self, incoming: Incoming) -> Sequence[Outgoing]:
@@ -136,7 +152,8 @@ class Muxer:
                 return ask_again(task, faults, self._now_ms())
             reached("mux", "fetched")
             try:
-                made = assemble(task.plan, files, folder, self._threads, self._seal)
+                labeller = self._labels.labeller(task.plan)
+                made = assemble(task.plan, files, folder, self._threads, self._seal, labeller)
             except BadChunk as exc:
                 return ask_again(task, [self._discard(task, exc.chunk, exc.reason)], self._now_ms())
             except av.FFmpegError as exc:
@@ -190,7 +207,8 @@ class Muxer:
     ) -> list[Outgoing]:
         now_ms = self._now_ms()
         expires_at_ms = now_ms + self._kept_ms if self._kept_ms else None
-        return published(task, describe(task.plan, video, thumbnail, sheet, TEXT, expires_at_ms), now_ms)
+        text = wording(task.plan.request.label, self._labels.profile).text
+        return published(task, describe(task.plan, video, thumbnail, sheet, text, expires_at_ms), now_ms)
 
     def _file(self, info: ObjectInfo) -> PublishedFile:
         return PublishedFile(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ops.media.lettering import LETTER_SHARE
 from schemas.chunks import total_frames
 from schemas.ids import job_uid
 from schemas.request import Output, Transition
@@ -17,7 +18,7 @@ from stream_processors.mux.assemble import assemble
 from stream_processors.mux.check import OutputBroken, check_output
 from stream_processors.mux.chunk_reader import BadChunk, read_chunk
 from stream_processors.mux.find_label import FOUND_AT, label_score
-from stream_processors.mux.label import LETTER_SHARE, plate
+from stream_processors.mux.label import plate
 from stream_processors.mux.planes import Planes, planes_of
 from tests.flow.mux_clips import ball, decode, flat, make_plan, write_chunk
 
