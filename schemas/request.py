@@ -241,10 +241,9 @@ class Label(Record, frozen=True, kw_only=True):
     """The visible mark that says: generated."""
 
     profile: Literal["eu", "cn", "none"]
-    """Rule that it follows: eu, top right, or cn, top left, unless text and position say otherwise. none needs a
-    permission that is audited."""
+    """Rule that it follows; none needs a permission that is audited."""
     text: Annotated[str, Meta(max_length=80)] = ""
-    """Own text instead of the profile's: one line that says AI, for cn in its words, and fits the picture."""
+    """Own text instead of the profile's."""
     position: Literal["", "top-left", "top-right", "bottom-left", "bottom-right"] = ""
     """Corner; the profile's if left out."""
 

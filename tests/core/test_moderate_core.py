@@ -409,7 +409,7 @@ NOT_YET = [
     (request(not_before_ms=NOW_MS + 1), "not_before_ms"),
     (request(music={"media": {"uri": "s3://bucket/song.flac"}}), "music"),
     (request(narration={"text": "Once upon a time"}), "narration"),
-    (request(label={"profile": "none"}), "label"),
+    (request(label={"profile": "none"}), "label.profile"),
     (shot(style="anime"), "shots[0].style"),
     (shot(source_video={"uri": "s3://bucket/clip.mp4"}), "shots[0].source_video"),
     (shot(controls=[{"kind": "pose", "media": {"uri": "s3://bucket/pose.mp4"}}]), "shots[0].controls"),
@@ -419,6 +419,17 @@ NOT_YET = [
     (request(output={"codec": "av1"}), "output.codec"),
     (shots(1, 1, transitions=[{"after": 0, "duration_s": 0.5, "kind": "wipe"}]), "transitions[0].kind"),
 ]
+
+
+def test_a_label_that_does_not_say_ai_or_cannot_be_drawn_is_refused() -> None:
+    silent = {"profile": "eu", "text": "Filmed on location"}
+    assert refused(request(label=silent))[:2] == ("invalid_request", "label.text")
+    offer = dataclasses.replace(OFFER, undrawable=lambda text, width_px, height_px: "too wide")
+    drawing = Rules(offer, RULES.policy, RULES.tenants)
+    wide = {"profile": "eu", "text": "Made with AI"}
+    code, field, message = refused(request(label=wide), rules=drawing)
+    assert (code, field, message) == ("invalid_request", "label.text", "label.text: too wide")
+    assert isinstance(judged(request(label=wide)), Cleared)
 
 
 @pytest.mark.parametrize(("body", "field"), NOT_YET, ids=[field for _, field in NOT_YET])
