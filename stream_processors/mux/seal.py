@@ -1,7 +1,8 @@
 """Puts the signed C2PA manifest into finished files. The last thing that changes a byte: encode, tag, sign.
 
-Memory does not depend on the file's length: c2pa hashes in pieces of its own size, up to 256 MiB, unless the media data
-is signed as a Merkle tree; it copies in memory unless told where to stop.
+Memory is bounded: c2pa hashes in pieces of up to 256 MiB unless the media data is signed as a Merkle tree, so large
+files are; it copies in memory unless told where to stop. Small files are signed in one piece, which every validator
+reads alike (docs/how-to/sign-videos.md).
 """
 
 import io
@@ -20,19 +21,18 @@ from stream_processors.mux.chain import PURPOSES
 from stream_processors.mux.manifest import Json, manifest
 from stream_processors.mux.signers import Signer
 
+ONE_PIECE_BYTES = 64 << 20
 _LEAF_KIB = 2 * 1024
 _COPIED_IN_MEMORY_MIB = 4
 _SETTINGS: Json = {
     # Nothing is fetched: works offline, and no file decides whom we call.
     "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
     "trust": {"trust_config": "\n".join(PURPOSES)},
-    "core": {
-        "merkle_tree_chunk_size_in_kb": _LEAF_KIB,
-        "backing_store_memory_threshold_in_mb": _COPIED_IN_MEMORY_MIB,
-    },
+    "core": {"backing_store_memory_threshold_in_mb": _COPIED_IN_MEMORY_MIB},
     # As shipped, bytes of padding boxes could be changed and nobody would know.
     "builder": {"thumbnail": {"enabled": False}, "bmff_hash_exclude_free_and_skip_boxes": False},
 }
+_TREE = {**_SETTINGS, "core": {**_SETTINGS["core"], "merkle_tree_chunk_size_in_kb": _LEAF_KIB}}
 _SOUND = ("Valid", "Trusted")
 _NEEDS = "see docs/how-to/sign-videos.md for what a certificate needs"
 _EMPTY = "http://c2pa.org/digitalsourcetype/empty"
@@ -64,7 +64,8 @@ class Seal:
 
     def __init__(self, signer: Signer, version: str, now_ms: Callable[[], int], *, prompts: bool = False) -> None:
         self._signer, self._version, self._now_ms, self._prompts = signer, version, now_ms, prompts
-        self._context = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
+        self._one_piece = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
+        self._tree = c2pa.Context(settings=c2pa.Settings.from_dict(_TREE))
 
     def put(self, path: Path, content_type: str, plan: Plan) -> None:
         """Sign the file in place and read the signature back.
@@ -75,9 +76,10 @@ class Seal:
         now_ms = self._now_ms()
         self._signer.chain.check_time(now_ms)
         said = manifest(plan, content_type, self._version, now_ms, prompts=self._prompts)
+        context = self._tree if path.stat().st_size > ONE_PIECE_BYTES else self._one_piece
         signed = path.with_name(path.name + ".signed")
         with path.open("rb") as source, signed.open("w+b") as target:
-            self._sign(_Beating(source), _Beating(target), content_type, said)
+            self._sign(_Beating(source), _Beating(target), content_type, said, context)
         signed.replace(path)
 
     def try_key(self) -> None:
@@ -86,17 +88,19 @@ class Seal:
         action = {"action": "c2pa.created", "digitalSourceType": _EMPTY}
         said = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}, "created": True}]}
         try:
-            self._sign(io.BytesIO(TINY_PNG), io.BytesIO(), "image/png", said)
+            self._sign(io.BytesIO(TINY_PNG), io.BytesIO(), "image/png", said, self._one_piece)
         except Transient as exc:
             raise Fatal(f"{self._signer.chain.where}: signing does not work: {exc}; {_NEEDS}") from None
 
-    def _sign(self, source: "_File", target: "_File", content_type: str, definition: Json) -> None:
+    def _sign(
+        self, source: "_File", target: "_File", content_type: str, definition: Json, context: c2pa.Context
+    ) -> None:
         try:
             with self._signer.native() as signer:
-                builder = c2pa.Builder(json.dumps(definition), context=self._context)
+                builder = c2pa.Builder(json.dumps(definition), context=context)
                 builder.sign(signer, content_type, source, target)
             target.seek(0)
-            with c2pa.Reader(content_type, target, context=self._context) as reader:
+            with c2pa.Reader(content_type, target, context=context) as reader:
                 found = json.loads(reader.json())
         except c2pa.C2paError as exc:
             raise Transient(f"content credentials: {ascii(str(exc)[:300])[1:-1]}") from None

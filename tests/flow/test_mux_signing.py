@@ -57,6 +57,20 @@ def test_one_changed_byte_anywhere_in_the_media_shows(made: Assembled, keys: Pat
     assert unseen == []
 
 
+def test_large_files_are_signed_as_a_tree_and_a_changed_byte_shows_too(
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_processors.mux.seal.ONE_PIECE_BYTES", 0)
+    whole = signed_video(tmp_path / "video", opened(with_key(keys))).video.read_bytes()
+    assert b"merkle" in whole
+    assert _state(whole, root_of(keys)).state == "trusted"
+    media = boxes(whole)["mdat"]
+    unseen = [
+        at for at in (*media[:40], *media[40::5]) if _state(_changed(whole, at), root_of(keys)).state != "tampered"
+    ]
+    assert unseen == []
+
+
 def test_one_changed_byte_in_the_credentials_never_makes_another_claim_that_is_trusted(
     made: Assembled, keys: Path
 ) -> None:
