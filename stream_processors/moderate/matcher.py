@@ -22,6 +22,7 @@ MIN_UNSPACED_BACKWARDS_LETTERS = 3
 MIN_OPEN_BACKWARDS_LETTERS = 5
 """Backwards an open term is an ending: "Mord*" would be in "Syndrom"."""
 MIN_CUT_LETTERS = 6
+MIN_SQUEEZED_LETTERS = 2
 # Thai, kana and Han.
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _TORN = re.compile(rf"(?<={_UNSPACED.pattern})[\W_]+(?={_UNSPACED.pattern})")
@@ -109,9 +110,11 @@ def _uncovered(hits: list[tuple[int, int, T | None]]) -> set[T]:
 
 def _twins(term: str) -> set[str]:
     """The folded term, squeezed, since stretched words ("coool") are looked up squeezed, and with i and l merged, as in
-    leet."""
+    leet. What is hardly anything squeezed is left out: "xxx" is not looked up as "x"."""
     folded = fold(term)
-    return {form for one in (folded, squeeze(folded)) for form in (one, merge(one))}
+    squeezed = squeeze(folded)
+    forms = (folded, squeezed) if len(_joined(squeezed)) >= MIN_SQUEEZED_LETTERS else (folded,)
+    return {form for one in forms for form in (one, merge(one))}
 
 
 def _joined(term: str) -> str:

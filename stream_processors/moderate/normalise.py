@@ -41,6 +41,7 @@ _LEET_DIGITS = re.compile(r"[0-9@$€£!|+(]")
 # A run is only begun at its start, or a long one would take quadratic time.
 _INNER = re.compile(r"(?<![!|+])[!|+]+(?=[\w@$€£])|(?<=[\w@$€£])!*[|+]+|(?<=[\w@$€£])\((?=[\w@$€£])")
 _INNER_LETTER = str.maketrans("!|+(", "iltc")
+_NUMBERED = re.compile(r"([^\W\d_]{2,})[-_#:.]([0-9]{3,})")
 _LETTER = re.compile(r"[^\W\d_]")
 _LETTER_OR_SIGN = re.compile(r"[^\W\d_]|[@$€£!|+]")
 # Letters drawn with several characters. Only looked for where one of their signs stands.
@@ -127,6 +128,8 @@ def _unleet(text: str) -> str:
         old = found[0]
         if not _LETTER_OR_SIGN.search(old) and len(old) > 2:
             return old
+        if number := _NUMBERED.fullmatch(old):
+            return f"{number[1]} {number[2]}"  # "many-5350": a number beside a name, no part of it
         return _INNER.sub(lambda signs: signs[0].translate(_INNER_LETTER), old).translate(_LEET)
 
     return merge(re.sub(r"\S+", word, text))

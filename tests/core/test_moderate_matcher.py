@@ -1,14 +1,18 @@
 """The matcher against a plain reading of its rules, and the list of texts against the fields of the request."""
 
+import string
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.settings import Settings
 from schemas import request
 from schemas.request import Background, Cue, JobRequest, Label, Music, Narration, Shot, Subtitles
 from stream_processors.moderate.matcher import Matcher
+from stream_processors.moderate.shell import load_policy
 from stream_processors.moderate.texts import texts_of
 
 WORDS = st.sampled_from(["ax", "bee", "bees", "cow", "owl", "owls", "dog"])
@@ -48,6 +52,14 @@ def test_scripts_without_spaces_match_anywhere_and_torn_apart() -> None:
     assert matcher.find("一场谋 · 杀案") == {1}
     assert matcher.find("因卡可") == {2}
     assert matcher.find("谋杀之谜游戏") == set()
+
+
+def test_single_letters_and_numbers_are_no_terms_in_the_shipped_policy() -> None:
+    shipped = load_policy(Path(Settings().policy))
+    assert shipped.categories("rated xxx") == {"sexual"}
+    letters = [text for one in string.ascii_letters for text in (f"generation {one}", f"a 4 {one} 4 truck")]
+    numbers = [f"{name}{number}" for number in (5350, *range(0, 10_000, 37)) for name in ("many-", "scene_", "take ")]
+    assert [text for text in (*letters, *numbers) if shipped.categories(text)] == []
 
 
 NOT_SHOWN = {

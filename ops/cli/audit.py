@@ -1,0 +1,107 @@
+"""`reelbus audit verify|list`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.connection import Place, connected
+from ops.cli.output import data, data_json, paper, say
+
+if TYPE_CHECKING:
+    from schemas.audit import Head
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="What was let in, refused, published and deleted.", no_args_is_help=True)
+    group.command("verify")(connected(verify))
+    group.command("list")(connected(list_entries))
+    app.add_typer(group, name="audit")
+
+
+def verify(
+    place: Place,
+    since: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Heads that were noted before: they must still be there.")
+    ] = None,
+    note: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Note the heads in this file, to be kept somewhere else.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow every chain: nothing was changed, removed or put in between. Exit code 1 if one breaks."""
+    from ops.bus import audit
+
+    checks = audit.verify(place.settings, _noted(since) if since else {})
+    broken = 0
+    for partition, check in sorted(checks.items()):
+        broken += len(check.broken)
+        if as_json:
+            data_json({
+                "partition": partition, "entries": check.entries, "first_sequence": check.first_sequence,
+                "head": check.head, "broken": check.broken,
+            })  # fmt: skip
+            continue
+        stand = (
+            f"{check.first_sequence} to {check.head.sequence}, head {check.head.sha256}" if check.entries else "empty"
+        )
+        data(f"partition {partition}: {stand}")
+        for fault in check.broken:
+            data(f"partition {partition}, offset {fault.offset}: BROKEN: {fault.why}")
+    if note is not None:
+        import msgspec
+
+        note.write_bytes(msgspec.json.encode({str(p): c.head for p, c in checks.items()}) + b"\n")
+        say(f"the heads are noted in {note}; next time: reelbus audit verify --since {note}")
+    if broken:
+        raise typer.Exit(1)
+
+
+def list_entries(
+    place: Place,
+    tenant: Annotated[str, typer.Option(metavar="TENANT", help="Only of this tenant.")] = "",
+    job: Annotated[str, typer.Option(metavar="JOB", help="Only of this job: tenant/job_id.")] = "",
+    kind: Annotated[str, typer.Option(metavar="KIND", help="Only of this kind, e.g. refused.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the entries, the oldest first."""
+    from typing import get_args
+
+    from ops.bus import audit
+    from ops.view.table import plain_table
+    from ops.view.units import moment
+    from schemas.audit import AuditKind
+
+    if kind and kind not in get_args(AuditKind):
+        raise typer.BadParameter(f"--kind: found {kind!r}; kinds are {', '.join(get_args(AuditKind))}")
+    found = [
+        entry
+        for _, _, entry in audit.entries(place.settings)
+        if entry is not None and entry.tenant == (tenant or entry.tenant) and entry.job == (job or entry.job)
+        and entry.kind == (kind or entry.kind)
+    ]  # fmt: skip
+    found.sort(key=lambda entry: entry.at_ms)
+    if as_json:
+        for entry in found:
+            data_json(entry)
+        return
+    table = plain_table("when", "what", "job", "by", "why", "key")
+    for entry in found:
+        why = " ".join(filter(None, (entry.code, entry.field, entry.category))) or entry.label
+        table.add_row(moment(entry.at_ms), entry.kind, entry.job, entry.source, why, entry.key_id)
+    paper().print(table)
+
+
+def _noted(file: Path) -> "dict[int, Head]":
+    import msgspec
+
+    from schemas.audit import Head
+
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[int, Head])
+    except (OSError, msgspec.DecodeError) as exc:
+        right = "give a file that `reelbus audit verify --note FILE` wrote"
+        raise typer.BadParameter(f"--since: cannot read {file}: {exc}; {right}") from None

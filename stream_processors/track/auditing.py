@@ -1,0 +1,55 @@
+"""Which events are entries of the audit trail, and what of them is kept. Pure."""
+
+from schemas.audit import AuditEntry, AuditKind
+from schemas.events import EventType, JobEvent, JobState
+
+_KINDS: dict[EventType, AuditKind] = {
+    "job.accepted": "accepted",
+    "job.rejected": "refused",
+    "job.published": "published",
+    "job.failed": "failed",
+    "job.cancelled": "cancelled",
+    "job.expired": "expired",
+    "job.deleted": "deleted",
+}
+
+
+def audited(before: JobState | None, after: JobState | None, event: JobEvent) -> AuditEntry | None:
+    """The entry that an event makes, still without its place in the chain; None: none.
+
+    before, after: the job's state (after None: the event changed nothing). What changed the state is entered, and every
+    refusal at the door, also of another request under an id that is taken: who tries many prompts may use one id.
+    """
+    kind = _KINDS.get(event.type)
+    if kind is None:
+        return None
+    changed = after is not None and (before is None or before.state != after.state)
+    at_the_door = event.source == "moderate" and kind == "refused" and (before is None or event.id not in before.seen)
+    if not changed and not at_the_door:
+        return None
+    reason, video = event.reason, event.video
+    return AuditEntry(
+        sequence=0,
+        previous="",
+        id=event.id,
+        kind=kind,
+        at_ms=event.at_ms,
+        job=event.job,
+        tenant=event.job.partition("/")[0],
+        source=event.source,
+        fingerprint=event.fingerprint,
+        key_id=event.origin.key_id,
+        code=reason.code if reason else "",
+        field=reason.field if reason else "",
+        category=event.frames.category if event.frames is not None else "",
+        moderator=_moderator(event),
+        label=video.provenance.label if video else "",
+        mark_payload=video.provenance.mark_payload if video else "",
+        video_sha256=video.file.sha256 if video else "",
+    )
+
+
+def _moderator(event: JobEvent) -> str:
+    if event.prompts is not None:
+        return event.prompts.policy
+    return event.frames.provider if event.frames is not None else ""

@@ -1,0 +1,135 @@
+"""The audit trail: what is entered, and that whatever is done to the chain shows."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from schemas.audit import AuditEntry, Check, Head, digest, linked
+from schemas.codec import decode, encode
+from schemas.events import EventType, JobEvent, JobState, PromptVerdict, Reason
+from stream_processors.track.auditing import audited
+from stream_processors.track.core import take
+
+
+def entry(number: int) -> AuditEntry:
+    return AuditEntry(
+        sequence=0, previous="", id=f"event-{number}", kind="accepted", at_ms=number, job=f"default/{number}",
+        tenant="default", source="moderate",
+    )  # fmt: skip
+
+
+def chain(length: int, head: Head | None = None) -> tuple[list[bytes], Head]:
+    raw, last = [], head or Head()
+    for number in range(length):
+        made, last = linked(entry(number), last)
+        raw.append(encode(made))
+    return raw, last
+
+
+def checked(records: list[bytes], noted: Head | None = None) -> Check:
+    check = Check(noted)
+    for offset, raw in enumerate(records):
+        check.take(offset, raw, None if raw == b"junk" else decode(AuditEntry, raw))
+    check.finish(len(records))
+    return check
+
+
+def forged(raw: bytes) -> bytes:
+    return encode(replace(decode(AuditEntry, raw), job="default/somebody-else"))
+
+
+@given(st.integers(0, 30))
+def test_a_chain_that_was_left_alone_holds(length: int) -> None:
+    records, head = chain(length)
+    check = checked(records, head)
+    assert (check.broken, check.entries, check.head) == ([], length, head)
+
+
+@given(st.integers(2, 20).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 2))))
+def test_whatever_is_done_to_an_entry_shows(at: tuple[int, int]) -> None:
+    length, place = at
+    records, _ = chain(length)
+    changes: list[Callable[[list[bytes]], object]] = [
+        lambda r: r.__setitem__(place, forged(r[place])),
+        lambda r: r.insert(place + 1, r[place]),
+        lambda r: r.insert(place, b"junk"),
+        lambda r: r.__setitem__(slice(place, place + 2), [r[place + 1], r[place]]),
+    ]
+    if place:
+        changes.append(lambda r: r.pop(place))
+    for change in changes:
+        touched = list(records)
+        change(touched)
+        assert checked(touched).broken
+
+
+def test_what_comes_after_a_foreign_record_still_fits() -> None:
+    records, _ = chain(4)
+    records.insert(2, b"junk")
+    assert [(fault.offset, fault.why) for fault in checked(records).broken] == [(2, "is no audit entry")]
+
+
+def test_the_oldest_may_be_gone_and_the_newest_may_not() -> None:
+    records, head = chain(10)
+    assert checked(records[4:], head).broken == []
+    assert checked(records[:7]).broken == []
+    assert checked(records[:7], head).broken[0].why == "ends at number 7; 10 was noted before"
+    assert checked([], head).broken
+    rewritten, _ = chain(9, chain(1, Head())[1])
+    (fault,) = checked(rewritten, Head(5, "0" * 64)).broken
+    assert fault.why == "number 5 is another than was noted"
+
+
+def test_a_first_entry_that_names_one_before_is_no_first_entry() -> None:
+    first = encode(replace(entry(1), sequence=1, previous="a" * 64))
+    assert checked([first]).broken[0].why == "is the first entry and names one before"
+
+
+def event(kind: EventType, source: str = "moderate", mark: str = "m", name: str = "") -> JobEvent:
+    reason = Reason(code="prompt_refused", message="names no names", field="shots[0].prompt")
+    return JobEvent(
+        id=f"{kind}-{mark}-{name}", source=source, type=kind, job="acme/a", at_ms=7, fingerprint=mark,
+        reason=reason if kind == "job.rejected" else None, prompts=PromptVerdict(verdict="allow", policy="p1"),
+    )  # fmt: skip
+
+
+def trail(*events: JobEvent) -> list[str]:
+    state: JobState | None = None
+    kinds = []
+    for one in events:
+        after, _ = take(state, one, 0)
+        if (made := audited(state, after, one)) is not None:
+            kinds.append(made.kind)
+        state = after or state
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("events", "kinds"),
+    [
+        ([event("job.accepted"), event("job.planned", "split"), event("job.queued", "dispatch")], ["accepted"]),
+        ([event("job.accepted"), event("job.accepted")], ["accepted"]),
+        ([event("job.rejected"), event("job.rejected")], ["refused"]),
+        ([event("job.accepted"), event("job.rejected", mark="other")], ["accepted", "refused"]),
+        ([event("job.rejected"), event("job.rejected", mark="2"), event("job.rejected", mark="3")], ["refused"] * 3),
+        ([event("job.accepted"), event("job.failed", "mux"), event("job.failed", "track")], ["accepted", "failed"]),
+        ([event("job.accepted"), event("job.cancelled", "dispatch")], ["accepted", "cancelled"]),
+        ([event("job.accepted"), event("job.expired", "dispatch"), event("job.deleted", "operator")],
+         ["accepted", "expired", "deleted"]),
+        ([event("job.accepted"), event("job.published", "mux", mark="other")], ["accepted"]),
+    ],
+)  # fmt: skip
+def test_what_changed_something_is_entered_once_and_every_refusal(events: list[JobEvent], kinds: list[str]) -> None:
+    assert trail(*events) == kinds
+
+
+def test_an_entry_says_who_and_why_and_not_what_was_asked_for() -> None:
+    refused = event("job.rejected")
+    made = audited(None, take(None, refused, 0)[0], refused)
+    assert made is not None
+    assert (made.tenant, made.code, made.field, made.moderator) == ("acme", "prompt_refused", "shots[0].prompt", "p1")
+    assert b"names no names" not in encode(made)
+    assert digest(encode(made)) != digest(encode(replace(made, sequence=1)))
