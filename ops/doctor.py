@@ -191,9 +191,11 @@ def signing(settings: Settings) -> str:
         return "off: files are published without content credentials"
     if settings.development_key and not settings.development_root.is_file():
         return "with a development key, made when mux starts; see docs/how-to/sign-videos.md"
-    open_seal(settings)
-    key = "the development key of this machine; see docs/how-to/sign-videos.md"
-    return f"works, with {key}" if settings.development_key else "works"
+    seal = open_seal(settings)
+    assert seal is not None
+    if settings.development_key:
+        return "works, with the development key of this machine; see docs/how-to/sign-videos.md"
+    return f"works, as {seal.signer.chain.name!r} until {seal.signer.chain.not_after:%Y-%m-%d}"
 
 
 def models(settings: Settings) -> str:

@@ -53,6 +53,10 @@ class Chain:
     not_before: datetime
     not_after: datetime
 
+    def days_left(self, now_ms: int) -> float:
+        """Until the signer's certificate expires; negative when it has."""
+        return (self.not_after - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds() / 86400
+
     def check_time(self, now_ms: int) -> None:
         """Raise Fatal unless the signer's certificate is valid now."""
         now = datetime.fromtimestamp(now_ms / 1000, UTC)

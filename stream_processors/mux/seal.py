@@ -63,7 +63,7 @@ class Seal:
     """
 
     def __init__(self, signer: Signer, version: str, now_ms: Callable[[], int], *, prompts: bool = False) -> None:
-        self._signer, self._version, self._now_ms, self._prompts = signer, version, now_ms, prompts
+        self.signer, self._version, self._now_ms, self._prompts = signer, version, now_ms, prompts
         self._one_piece = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
         self._tree = c2pa.Context(settings=c2pa.Settings.from_dict(_TREE))
 
@@ -74,7 +74,7 @@ class Seal:
         certificate has expired.
         """
         now_ms = self._now_ms()
-        self._signer.chain.check_time(now_ms)
+        self.signer.chain.check_time(now_ms)
         said = manifest(plan, content_type, self._version, now_ms, prompts=self._prompts)
         context = self._tree if path.stat().st_size > ONE_PIECE_BYTES else self._one_piece
         signed = path.with_name(path.name + ".signed")
@@ -84,19 +84,19 @@ class Seal:
 
     def try_key(self) -> None:
         """Sign a picture of our own: a wrong key or certificate stops the stage at its start. Raises Fatal."""
-        self._signer.chain.check_time(self._now_ms())
+        self.signer.chain.check_time(self._now_ms())
         action = {"action": "c2pa.created", "digitalSourceType": _EMPTY}
         said = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}, "created": True}]}
         try:
             self._sign(io.BytesIO(TINY_PNG), io.BytesIO(), "image/png", said, self._one_piece)
         except Transient as exc:
-            raise Fatal(f"{self._signer.chain.where}: signing does not work: {exc}; {_NEEDS}") from None
+            raise Fatal(f"{self.signer.chain.where}: signing does not work: {exc}; {_NEEDS}") from None
 
     def _sign(
         self, source: "_File", target: "_File", content_type: str, definition: Json, context: c2pa.Context
     ) -> None:
         try:
-            with self._signer.native() as signer:
+            with self.signer.native() as signer:
                 builder = c2pa.Builder(json.dumps(definition), context=context)
                 builder.sign(signer, content_type, source, target)
             target.seek(0)
@@ -108,7 +108,7 @@ class Seal:
             # Not Fatal: a key that was changed at the service may be put right there, and one odd file is no reason to
             # stop for all.
             codes = ", ".join(sorted({each["code"] for each in found.get("validation_status", ())}))
-            raise Transient(f"what {self._signer.chain.name!r} signs is not accepted ({codes})")
+            raise Transient(f"what {self.signer.chain.name!r} signs is not accepted ({codes})")
 
 
 _File = _Beating | io.BytesIO

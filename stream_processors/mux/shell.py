@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM}
 """What libav reports when the disk (or memory) is the trouble, not the video: tried again later."""
+_RENEW_DAYS = 30
+"""A certificate with fewer days left is named in the log."""
 _ENCODER_THREADS_MAX = 8
 """x264 gains little from more at the sizes we make; more videos at a time are more mux processes."""
 
@@ -78,7 +80,10 @@ def open_seal(settings: Settings) -> Seal | None:
         return None
     seal = Seal(signer, version("reelbus"), _now_ms, prompts=settings.signing_prompts)
     seal.try_key()
-    log.info("mux: signs as %r, %s, until %s", signer.chain.name, signer.chain.algorithm, signer.chain.not_after)
+    chain = signer.chain
+    log.info("mux: signs as %r, %s, until %s", chain.name, chain.algorithm, chain.not_after)
+    if chain.days_left(_now_ms()) < _RENEW_DAYS:
+        log.warning("mux: %s: renew the certificate of %r before %s", chain.where, chain.name, chain.not_after)
     return seal
 
 

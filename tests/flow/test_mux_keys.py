@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ops.doctor import signing
 from ops.settings import Settings, SettingsError, load
 from schemas.errors import Fatal
 from stream_processors.mux.shell import open_seal
@@ -166,6 +167,16 @@ def test_no_key_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         signed_video(tmp_path / "video", opened(with_key(keys)))
     assert "signs as 'reelbus development key'" in caplog.text
     assert (keys / "key.pem").read_text().splitlines()[1] not in caplog.text
+
+
+@pytest.mark.parametrize(("begun_days_ago", "warned"), [(10, False), (65, True)])
+def test_a_certificate_that_soon_expires_is_named(
+    begun_days_ago: int, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = with_key(write_keys(tmp_path / "k", begun_ago=timedelta(days=begun_days_ago)))
+    opened(settings)
+    assert ("renew the certificate of 'reelbus development key'" in caplog.text) == warned
+    assert signing(settings).startswith("works, as 'reelbus development key' until 20")
 
 
 def test_off_is_said_aloud(caplog: pytest.LogCaptureFixture) -> None:
