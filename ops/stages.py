@@ -89,9 +89,10 @@ _STAGES = (
     ),
     Stage(
         "track", "stream_processors.track.shell:main", "confluent-kafka",
-        reads=(topics.JOBS_EVENTS, topics.JOBS_STATE),
+        reads=(topics.JOBS_EVENTS, topics.JOBS_STATE, topics.AUDIT_TRAIL),
         writes=(
             topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.USAGE_METERED, topics.JOBS_CONTROL,
+            topics.AUDIT_TRAIL,
         ),
     ),
     Stage(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from schemas.audit import AuditEntry
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered, WebhookDelivery
 from schemas.plan import ClearedJob, Plan
 from schemas.quotas import Account, LedgerEntry, Quota
@@ -157,6 +158,11 @@ COSTS_LEARNT = Topic(
     "costs.learnt", LearntCost, "What chunks of each model, size and length have cost: the last record per kind.",
     partitions=1, retention_ms=None, key="kind",
 )  # fmt: skip
+AUDIT_TRAIL = Topic(
+    "audit.trail", AuditEntry,
+    "What was let in, refused, published and deleted, each entry with the hash of the one before it in its partition.",
+    retention_ms=400 * DAY_MS,
+)  # fmt: skip
 NOTIFY_LOG = Topic("notify.log", WebhookDelivery, "Every try to deliver a webhook.", retention_ms=30 * DAY_MS)
 
 LIVE_TOPICS: tuple[Topic, ...] = (
@@ -166,6 +172,7 @@ LIVE_TOPICS: tuple[Topic, ...] = (
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, WORKERS_STATE,
     DISPATCH_STATE, SCHEDULER_SWITCHES, TENANTS_QUOTAS, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
+    AUDIT_TRAIL,
 )  # fmt: skip
 WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)
 """Topics that callers write."""

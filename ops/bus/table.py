@@ -1,9 +1,9 @@
 """Reading a compacted topic to its end: how state comes back after a restart."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from ops.bus import clients
@@ -11,6 +11,9 @@ from ops.bus.pulse import beat
 from ops.settings import Settings
 from schemas.errors import Transient
 from schemas.topics import Topic
+
+_LOOK_BACK = 64
+"""Offsets that are read first when only the last record of a partition is wanted."""
 
 
 def partition_count(consumer: Consumer, topic: str, timeout_s: float = 30.0) -> int:
@@ -50,16 +53,59 @@ def scan(
     return ((key, value) for key, value, _ in _records(settings, topic, partitions))
 
 
+def records(settings: Settings, topic: Topic) -> Iterator[tuple[TopicPartition, bytes]]:
+    """All committed records with a value, in the order of each partition, up to the end at the time of the call."""
+    for message in _messages(settings, topic, None):
+        partition, offset, value = message.partition(), message.offset(), message.value()
+        if value is not None and partition is not None and offset is not None:
+            yield TopicPartition(topic.name(settings.prefix), partition, offset), value
+
+
+def last(settings: Settings, topic: Topic, partition: int, usable: Callable[[bytes], bool]) -> bytes | None:
+    """The last committed value of a partition that is usable, None when there is none. Looks further and further back:
+    what is found at the end may be marks of transactions, and records of transactions that came to nothing."""
+    back = _LOOK_BACK
+    while True:
+        found = None
+        for message in _messages(settings, topic, [partition], back):
+            if (value := message.value()) is not None and usable(value):
+                found = value
+        if found is not None or _length(settings, topic, partition) <= back:
+            return found
+        back *= 16
+
+
+def _length(settings: Settings, topic: Topic, partition: int) -> int:
+    """Offsets between the first and the end, those of marks included."""
+    reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader")
+    try:
+        first, _ = reader.get_watermark_offsets(TopicPartition(topic.name(settings.prefix), partition), timeout=30.0)
+        return int(_ends(settings, topic.name(settings.prefix), [partition])[partition]) - int(first)
+    except KafkaException as exc:
+        raise Transient(f"cannot read {topic.name(settings.prefix)}: {exc.args[0].str()}") from None
+    finally:
+        reader.close()
+
+
 def _records(
     settings: Settings, topic: Topic, partitions: Sequence[int] | None
 ) -> Iterator[tuple[str, bytes | None, int]]:
+    for message in _messages(settings, topic, partitions):
+        yield (message.key() or b"").decode(), message.value(), message.timestamp()[1]
+
+
+def _messages(
+    settings: Settings, topic: Topic, partitions: Sequence[int] | None, back: int | None = None
+) -> Iterator[Message]:
+    """back: so many offsets before the end; None: from the beginning."""
     name = topic.name(settings.prefix)
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
     try:
         wanted = range(partition_count(reader, name)) if partitions is None else partitions
         ends = _ends(settings, name, wanted)
         left = {p for p, end in ends.items() if end > 0}
-        reader.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
+        begin = {p: OFFSET_BEGINNING if back is None else max(0, ends[p] - back) for p in left}
+        reader.assign([TopicPartition(name, p, begin[p]) for p in left])
         quiet_since_s = time.monotonic()
         while left:
             beat()
@@ -67,7 +113,7 @@ def _records(
                 if message.error() is not None:
                     continue
                 quiet_since_s = time.monotonic()
-                yield (message.key() or b"").decode(), message.value(), message.timestamp()[1]
+                yield message
             # The position also passes transaction markers and compacted offsets, which carry no message.
             left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
             if left and time.monotonic() - quiet_since_s > 60:

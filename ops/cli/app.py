@@ -50,6 +50,7 @@ COMMAND_MODULES = (
     "quote",
     "redo",
     "quotas",
+    "audit",
     "switches",
     "batch",
     "video",

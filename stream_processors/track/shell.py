@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ops.bus import clients, table
+from ops.bus import audit, clients, table
 from ops.bus.burial import Unusable, told
 from ops.bus.fold import Fold
 from ops.bus.offsets import await_stable
@@ -16,11 +16,13 @@ from ops.bus.sending import read
 from ops.bus.transaction import Transactions
 from ops.crash_points import reached
 from ops.settings import Settings
+from schemas.audit import Head, linked
 from schemas.codec import decode
 from schemas.errors import Fatal
 from schemas.events import JobEvent, JobState
 from schemas.records import Incoming, Outgoing
-from schemas.topics import HOUR_MS, JOBS_EVENTS, JOBS_STATE
+from schemas.topics import AUDIT_TRAIL, HOUR_MS, JOBS_EVENTS, JOBS_STATE
+from stream_processors.track.auditing import audited
 from stream_processors.track.core import instead, take
 from stream_processors.track.sweeping import Sweeper
 
@@ -34,6 +36,8 @@ class Shell:
         self.settings = settings
         self.transactions = Transactions(settings, "track", settings.worker_id or "0")
         self.states: dict[int, dict[str, JobState]] = {}
+        self.heads: dict[int, Head] = {}
+        """Ends of the audit trail's chains."""
         self.sweepers: dict[int, Sweeper] = {}
         self.expelled = False
         self.group = clients.group_id(settings, "track")
@@ -52,6 +56,7 @@ class Shell:
             sweeper = Sweeper(round(self.settings.job_timeout_h * HOUR_MS))
             sweeper.restore((states[job], written_ms) for job, (_, written_ms) in rows.items())
             self.states[place.partition], self.sweepers[place.partition] = states, sweeper
+            self.heads[place.partition] = audit.head(self.settings, place.partition)
             log.info("partition %d: %d jobs known", place.partition, len(rows))
         self.fold.assigned(partitions)
         PULSE.assigned(partitions)
@@ -61,6 +66,7 @@ class Shell:
         for place in partitions:
             self.states.pop(place.partition, None)
             self.sweepers.pop(place.partition, None)
+            self.heads.pop(place.partition, None)
         self.fold.gone(partitions)
         PULSE.revoked(partitions)
 
@@ -86,10 +92,14 @@ class Shell:
 
     def _take(self, event: JobEvent, partition: int) -> Sequence[Outgoing]:
         states = self.states[partition]
-        state, out = take(states.get(event.job), event, partition)
+        before = states.get(event.job)
+        state, out = take(before, event, partition)
         if state is not None:
             states[event.job] = state
             self.sweepers[partition].hear(state, time.time_ns() // 1_000_000)
+        if (entry := audited(before, state, event)) is not None:
+            entry, self.heads[partition] = linked(entry, self.heads[partition])
+            out = [*out, Outgoing(AUDIT_TRAIL, event.job, entry, partition=partition)]
         return out
 
     def _end(self, record: Incoming, error: Unusable) -> Sequence[Outgoing]:

@@ -4,6 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from schemas import codec
+from schemas.audit import AuditEntry, AuditKind, Head, linked
 from schemas.chunks import chunk_specs
 from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint, mark_of
 from schemas.plan import Plan
@@ -103,6 +104,32 @@ def work(plan: Plan) -> Goldens:
     return made
 
 
+def _trail(plan: Plan) -> Goldens:
+    """A chain with an entry of every kind."""
+
+    def entry(kind: AuditKind, at_ms: int, source: str, **more: str) -> AuditEntry:
+        return AuditEntry(
+            sequence=0, previous="", id=event_id(f"job.{kind}", plan.job), kind=kind, at_ms=at_ms, job=plan.job,
+            tenant=plan.request.tenant, source=source, **more,
+        )  # fmt: skip
+
+    mark = fingerprint(plan.request)
+    refusal = {"code": "prompt_refused", "field": "shots[0].prompt", "moderator": "2026-11-22"}
+    video = {"label": "AI GENERATED", "mark_payload": "0123456789abcdef", "video_sha256": "5" * 64}
+    made, head = {}, Head()
+    for entry_ in (
+        entry("accepted", T0 + 300, "moderate", fingerprint=mark, key_id="key-2026", moderator="2026-11-22"),
+        entry("refused", T0 + 350, "moderate", fingerprint=fingerprint("another"), **refusal),
+        entry("published", T0 + 4_000, "mux", fingerprint=mark, moderator=PROVIDER, **video),
+        entry("failed", T0 + 4_000, "dispatch", fingerprint=mark, code="render_failed"),
+        entry("cancelled", T0 + 4_000, "dispatch", code="cancelled"),
+        entry("expired", T0 + 4_000, "dispatch", fingerprint=mark, code="deadline_passed"),
+        entry("deleted", T0 + 90_000, "operator", code="deleted"),
+    ):
+        made[f"audit.trail/{entry_.kind}"], head = linked(entry_, head)
+    return made
+
+
 def _entry(plan: Plan, kind: str, **amounts: object) -> LedgerEntry:
     return LedgerEntry(
         id=event_id("ledger", kind, plan.job), kind=kind, tenant=plan.request.tenant, job=plan.job, account="film",
@@ -198,6 +225,7 @@ def scheduler(plan: Plan) -> Goldens:
             tenant="acme", running_chunks=4, queued_jobs=10_000, device_s_per_day=36_000.0, job_device_s=900.0,
             over="refuse", refunds=("failed", "rejected"), weight=2.0, by="ada", at_ms=T0,
         ),
+        **_trail(plan),
         "usage.ledger/reserved": _entry(plan, "reserved", reserved_s=1.6),
         "usage.ledger/spent": _entry(plan, "spent", spent_s=0.412, chunk=0),
         "usage.ledger/settled": _entry(plan, "settled", reserved_s=-1.6, refunded_s=0.412),
