@@ -122,7 +122,7 @@ WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES, topics.TEN
 """Topics that the operators' command line writes, and no stage."""
 READ_OUTSIDE: tuple[Topic, ...] = (
     topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,
-    topics.USAGE_LEDGER, topics.NOTIFY_LOG, topics.JOBS_EVENTS,
+    topics.USAGE_LEDGER, topics.NOTIFY_LOG, topics.JOBS_EVENTS, topics.AUDIT_TRAIL,
 )  # fmt: skip
 """Topics meant for users' own consumers."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from schemas import catalog
 from schemas.topics import (
+    AUDIT_TRAIL,
     JOBS_EVENTS,
     JOBS_FINISHED,
     JOBS_REPLIES,
@@ -21,7 +22,7 @@ from schemas.topics import (
 
 TOPICS: tuple[Topic, ...] = (
     JOBS_STATE, JOBS_FINISHED, JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, NOTIFY_LOG,
-    JOBS_EVENTS,
+    JOBS_EVENTS, AUDIT_TRAIL,
 )  # fmt: skip
 """Topics that are read outside; a test compares them with `ops.stages.READ_OUTSIDE`."""
 TIMES = ("finished_at_ms", "updated_at_ms", "at_ms")
