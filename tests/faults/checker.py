@@ -2,7 +2,8 @@
 
 I1  every acknowledged job has exactly one terminal state, one that its kind may end in
 I2  completed: one video, whole, with exactly the frames of its plan in their order, and its side files
-I3  exactly one terminal record per job and one usage record with it, none twice, for readers of committed records
+I3  exactly one terminal record per job, one usage record and one entry of the audit trail with it, none twice, for
+    readers of committed records; the trail's chains hold
 I4  no video of a job that did not complete, none put twice
 I5  nothing is left unread, no offset is committed past the end
 I6  no object that no job accounts for
@@ -130,10 +131,23 @@ def _frames(job: str, plan: Plan, found: Sequence[Frame], error: str) -> Iterato
             return
 
 
+def _ends_entered(seen: Evidence) -> Counter[str]:
+    """By job that has ended. A refusal may be that of another request under its id, so jobs that were refused are not
+    counted."""
+    counted = Counter(
+        entry.job for entry in seen.entries if entry.kind in ("published", "failed", "cancelled", "expired")
+    )
+    return Counter({done.job: counted[done.job] for done in seen.finished if done.state != "rejected"})
+
+
 def _records(seen: Evidence) -> Iterator[Violation]:
+    for partition, chain_ in seen.audit.items():
+        for fault in chain_.broken:
+            yield Violation("I3", "", f"audit.trail[{partition}] at {fault.offset}: {fault.why}")
     for what, counts in (
         ("terminal records", Counter(done.job for done in seen.finished)),
         ("usage records", Counter(used.job for used in seen.usage if used.id == event_id("usage", used.job))),
+        ("entries of its end in the audit trail", _ends_entered(seen)),
     ):
         for job, count in counts.items():
             if count != 1:

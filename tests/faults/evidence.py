@@ -11,9 +11,10 @@ import av
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 
 from gpu_consumers.pipelines.fake import read_fake
-from ops.bus import clients
+from ops.bus import audit, clients
 from ops.settings import Settings
 from ops.stages import FOLLOWED, STAGES
+from schemas.audit import AuditEntry, Check
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered
@@ -40,8 +41,8 @@ UNREADABLE: Frame = ("", -1)
 Place = tuple[str, int]
 """Topic and partition."""
 READ_S = 60.0
-NOT_COMMITTED = frozenset(
-    ("workers.state", "dispatch.state", "dispatch.leader", "costs.learnt", "jobs.state", *(t.entity for t in FOLLOWED))
+NOT_COMMITTED = frozenset(t.entity for t in FOLLOWED) | frozenset(
+    ("workers.state", "dispatch.state", "dispatch.leader", "costs.learnt", "jobs.state", "audit.trail")
 )
 """Topics that stages read without a group's offset."""
 
@@ -66,6 +67,9 @@ class Evidence:
     """In the order of each partition."""
     events: list[JobEvent] = field(default_factory=list)
     usage: list[UsageMetered] = field(default_factory=list)
+    audit: dict[int, Check] = field(default_factory=dict)
+    """What following the audit trail's chains says, by partition."""
+    entries: list[AuditEntry] = field(default_factory=list)
     replies: list[tuple[str, JobReply]] = field(default_factory=list)
     """With the tenant of the topic that each was on."""
     plans: dict[str, Plan] = field(default_factory=dict)
@@ -95,6 +99,8 @@ def collect(stack: Stack, acknowledged: Iterable[str], webhooks: dict[str, list[
     seen.states = [decode(JobState, r.value) for r in read_all(settings, JOBS_STATE) if r.value is not None]
     seen.events = _readable(settings)
     seen.usage = [decode(UsageMetered, r.value) for r in read_all(settings, USAGE_METERED)]
+    seen.audit = audit.verify(settings, {})
+    seen.entries = [entry for _, _, entry in audit.entries(settings) if entry is not None]
     for tenant in TENANTS:
         found = read_all(settings, reply_topic(settings, tenant))
         seen.replies += [(tenant, decode(JobReply, r.value)) for r in found]

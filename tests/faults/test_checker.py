@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from schemas.audit import Check
 from schemas.chunks import chunk_ids
 from schemas.events import JobEvent, Reason
 from schemas.ids import video_object_key
@@ -74,6 +75,15 @@ def again(seen: Evidence, job: str) -> None:
 
 def usage_again(seen: Evidence, job: str) -> None:
     seen.usage += [u for u in seen.usage if u.job == job]
+
+
+def entered_again(seen: Evidence, job: str) -> None:
+    seen.entries += [e for e in seen.entries if e.job == job]
+
+
+def touched(seen: Evidence, job: str) -> None:
+    seen.audit[0] = Check()
+    seen.audit[0].take(7, b"junk", None)
 
 
 def metered_late_twice(seen: Evidence, job: str) -> None:
@@ -169,6 +179,9 @@ CASES: list[tuple[str, Wrong, str, str, str]] = [
     ("second terminal record", again, PLAIN, "I3", "2 terminal records"),
     ("second usage record", usage_again, PLAIN, "I3", "2 usage records"),
     ("late usage twice", metered_late_twice, PLAIN, "I3", "metered 2 times under one id"),
+    ("end entered twice", entered_again, PLAIN, "I3", "2 entries of its end"),
+    ("end not entered", lambda s, j: s.entries.clear(), PLAIN, "I3", "0 entries of its end"),
+    ("trail was touched", touched, PLAIN, "I3", "audit.trail[0] at 7: is no audit entry"),
     ("terminal without usage", no_usage, PLAIN, "I3", "together"),
     ("sequence repeated", same_sequence, PLAIN, "I3", "sequence 2 after 2"),
     ("two reply ids", retell, PLAIN, "I3", "told under 2 ids"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import convert
 from msgspec.structs import replace
 
+from schemas.audit import AuditEntry, AuditKind
 from schemas.chunks import chunk_ids, chunk_keys
 from schemas.events import JobReply, JobState, Provenance, PublishedFile, State, Video
 from schemas.ids import event_id, fingerprint, video_object_key
@@ -25,6 +26,9 @@ ENDED: dict[Kind, State] = {
     "cancelled": "cancelled", "refused": "rejected", "deadline": "expired", "broken-device": "failed",
 }  # fmt: skip
 """How jobs of a kind end here; all others are completed."""
+ENTERED: dict[State, AuditKind] = {
+    "cancelled": "cancelled", "rejected": "refused", "expired": "expired", "failed": "failed", "completed": "published",
+}  # fmt: skip
 
 
 def digest(key: str) -> str:
@@ -55,6 +59,7 @@ def _add(seen: Evidence, asked: Asked) -> None:
     done = finished(last)
     seen.finished.append(done)
     seen.usage.append(usage(last))
+    seen.entries.append(_entry(asked.job, ENTERED[state]))
     told = JobReply(
         id=event_id("reply", asked.job, "end"), type="finished", tenant=done.tenant, job_id=done.job_id, job=done.job,
         sequence=2, at_ms=2, state=state, result=done,
@@ -62,6 +67,13 @@ def _add(seen: Evidence, asked: Asked) -> None:
     seen.replies.append((done.tenant, told))
     if asked.request.webhook is not None:
         seen.webhooks[asked.job] = [event_id("webhook", asked.job)] * 2
+
+
+def _entry(job: str, kind: AuditKind) -> AuditEntry:
+    return AuditEntry(
+        sequence=1, previous="", id=f"{kind}-{job}", kind=kind, at_ms=2, job=job, tenant=job.partition("/")[0],
+        source="dispatch",
+    )  # fmt: skip
 
 
 def _rendered(seen: Evidence, asked: Asked, *, whole: bool) -> None:
