@@ -1,5 +1,6 @@
-"""`reelbus audit verify|list`."""
+"""`reelbus audit verify|list|tenants`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="What was let in, refused, published and deleted.", no_args_is_help=True)
     group.command("verify")(connected(verify))
     group.command("list")(connected(list_entries))
+    group.command("tenants")(connected(tenants))
     app.add_typer(group, name="audit")
 
 
@@ -93,6 +95,41 @@ def list_entries(
         why = " ".join(filter(None, (entry.code, entry.field, entry.category))) or entry.label
         table.add_row(moment(entry.at_ms), entry.kind, entry.job, entry.source, why, entry.key_id)
     paper().print(table)
+
+
+def tenants(
+    place: Place,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Requests since then, UTC.")
+    ] = None,
+    over: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Only who is above; exit code 1 if anybody is.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Of how many of their requests moderation refused prompt or frames, by tenant."""
+    from ops.bus import audit
+    from ops.conduct import conduct
+    from ops.view.table import plain_table
+    from ops.view.units import moment
+
+    since_ms = round(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
+    found = conduct((entry for _, _, entry in audit.entries(place.settings) if entry is not None), since_ms)
+    shown = [one for one in found if over is None or one.share > over]
+    numbers = ("accepted", "refused", "by moderation", "share")
+    table = plain_table("tenant", *numbers, "last", numbers=numbers)
+    for one in shown:
+        counts = one.accepted, one.refused, one.refused_content
+        if as_json:
+            names = ("accepted", "refused", "refused_content")
+            data_json({"tenant": one.tenant, **dict(zip(names, counts, strict=True)), "share": round(one.share, 4)})
+        last = moment(one.refused_at_ms) if one.refused_at_ms else "-"
+        table.add_row(one.tenant, *map(str, counts), f"{one.share:.1%}", last)
+    if not as_json:
+        paper().print(table)
+    if over is not None and shown:
+        say("next: reelbus pause tenant NAME stops what a tenant has in line")
+        raise typer.Exit(1)
 
 
 def _noted(file: Path) -> "dict[int, Head]":

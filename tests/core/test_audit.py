@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from schemas.audit import AuditEntry, Check, Head, digest, linked
+from ops.conduct import conduct
+from schemas.audit import AuditEntry, AuditKind, Check, Head, digest, linked
 from schemas.codec import decode, encode
 from schemas.events import EventType, JobEvent, JobState, PromptVerdict, Reason
 from stream_processors.track.auditing import audited
@@ -124,6 +125,27 @@ def trail(*events: JobEvent) -> list[str]:
 )  # fmt: skip
 def test_what_changed_something_is_entered_once_and_every_refusal(events: list[JobEvent], kinds: list[str]) -> None:
     assert trail(*events) == kinds
+
+
+def test_conduct_is_counted_once_per_request_by_what_moderation_refused() -> None:
+    def of(tenant: str, kind: AuditKind, name: str, code: str = "", source: str = "moderate") -> AuditEntry:
+        made = replace(entry(int(name)), tenant=tenant, kind=kind, code=code, source=source)
+        return replace(made, id=f"{tenant}-{kind}-{name}")
+
+    entries = [
+        *(of("good", "accepted", str(n)) for n in range(9)),
+        of("good", "refused", "9", "limit_exceeded"),
+        of("bad", "accepted", "1"),
+        of("bad", "refused", "2", "prompt_refused"),
+        of("bad", "refused", "2", "prompt_refused"),
+        of("bad", "refused", "1", "frames_refused", "dispatch"),
+        of("bad", "accepted", "3"),
+    ]
+    bad, good = conduct(entries)
+    assert (bad.tenant, bad.accepted, bad.refused, bad.refused_content) == ("bad", 2, 2, 2)
+    assert (bad.share, bad.refused_at_ms) == (2 / 3, 2)
+    assert (good.share, good.accepted, good.refused) == (0.0, 9, 1)
+    assert [one.tenant for one in conduct(entries, since_ms=9)] == ["good"]
 
 
 def test_an_entry_says_who_and_why_and_not_what_was_asked_for() -> None:

@@ -72,6 +72,7 @@ def test_chains_hold_through_kills_and_what_is_put_between_shows(settings: Setti
     code, said = command(settings, "verify", "--since", str(noted))
     assert (code, said.count("BROKEN")) == (1, 1)
     assert "is no audit entry" in said
+    assert command(settings, "tenants", "--over", "0")[0] == 0, "nobody was refused"
     code, said = command(settings, "list", "--job", "acme/7")
     assert code == 0
     assert ("accepted" in said, "cancelled" in said, "acme/8" in said) == (True, True, False)
