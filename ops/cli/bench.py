@@ -15,6 +15,7 @@ BENCHES = {
     "backlog": "ops.bench.backlog:run",
     "fairness": "ops.bench.fairness:run",
     "estimates": "ops.bench.estimates:run",
+    "watermark": "ops.bench.watermark:run",
     "batch-kills": "ops.bench.batch_kills:run",
 }
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""

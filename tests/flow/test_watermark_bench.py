@@ -1,0 +1,17 @@
+"""The bench of the invisible mark runs, and its figures are well-formed; whether they hold is for the bench to say."""
+
+from ops.bench.watermark import run
+
+
+def test_a_quick_run_tells_bits_payloads_quality_and_false_detections() -> None:
+    result = run(quick=True)
+    assert set(result) == {"bench", "figures", "machine", "peers"}
+    figures = {figure["name"]: figure for figure in result["figures"]}
+    assert figures["payloads whole, as published"]["value"] == 1.0
+    assert figures["payloads whole, H.264 CRF 28"]["value"] == 1.0
+    assert figures["false detections in 20 unmarked clips"]["holds"]
+    assert 30 < figures["PSNR of luma, lowest clip"]["value"] < 60
+    ours = result["peers"][0]
+    assert ours["clips"] == 2
+    assert ours["bits_right"]["as published"] > 0.95
+    assert result["machine"]["false_rate_below"] == 0.15
