@@ -38,7 +38,7 @@ class Stage:
 _STAGES = (
     Stage(
         "moderate", "stream_processors.moderate.shell:main", "faust",
-        reads=(*topics.JOBS_REQUESTED.values(), topics.ORDERS_REQUESTED),
+        reads=(*topics.JOBS_REQUESTED.values(), topics.ORDERS_REQUESTED, topics.TENANTS_PROMPTS),
         writes=(
             *topics.INPUTS_REQUESTED.values(), *topics.JOBS_CLEARED.values(), topics.JOBS_EVENTS, topics.JOBS_CONTROL,
         ),
@@ -113,12 +113,14 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, topics.WORKERS_STATE)
 """Topics by which a later stage answers dispatch. Without them data flows one way."""
-FOLLOWED: frozenset[Topic] = frozenset((topics.CHUNKS_WITHDRAWN, topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS))
+FOLLOWED: frozenset[Topic] = frozenset(
+    (topics.CHUNKS_WITHDRAWN, topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS, topics.TENANTS_PROMPTS)
+)
 """Topics that every reader follows by itself, without a group: what cannot be read there is logged, since there would
 be as many dead letters of it as readers."""
 WRITTEN_OUTSIDE: tuple[Topic, ...] = topics.WRITTEN_OUTSIDE
 """Topics that callers write."""
-WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS)
+WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS, topics.TENANTS_PROMPTS)
 """Topics that the operators' command line writes, and no stage."""
 READ_OUTSIDE: tuple[Topic, ...] = (
     topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,

@@ -6,6 +6,7 @@ from typing import Any
 from schemas.audit import AuditEntry
 from schemas.events import JobEvent, JobFinished, JobReply, JobState, UsageMetered, WebhookDelivery
 from schemas.plan import ClearedJob, Plan
+from schemas.prompt_rules import PromptRules
 from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.request import LANES, JobOrder, JobRequest, Lane
 from schemas.work import (
@@ -150,6 +151,10 @@ TENANTS_QUOTAS = Topic(
     "tenants.quotas", Quota, "What each tenant may use: the last record per tenant.",
     partitions=1, retention_ms=None, key="tenant or *",
 )  # fmt: skip
+TENANTS_PROMPTS = Topic(
+    "tenants.prompts", PromptRules, "What is refused in each tenant's texts: the last record per tenant.",
+    partitions=1, retention_ms=None, key="tenant or *",
+)  # fmt: skip
 DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
     partitions=1, retention_ms=HOUR_MS, key="none",
@@ -171,7 +176,7 @@ LIVE_TOPICS: tuple[Topic, ...] = (
     *CHUNKS.values(), CHUNKS_WITHDRAWN, CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, WORKERS_STATE,
-    DISPATCH_STATE, SCHEDULER_SWITCHES, TENANTS_QUOTAS, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
+    DISPATCH_STATE, SCHEDULER_SWITCHES, TENANTS_QUOTAS, TENANTS_PROMPTS, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
     AUDIT_TRAIL,
 )  # fmt: skip
 WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)

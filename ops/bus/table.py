@@ -80,7 +80,7 @@ def _length(settings: Settings, topic: Topic, partition: int) -> int:
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader")
     try:
         first, _ = reader.get_watermark_offsets(TopicPartition(topic.name(settings.prefix), partition), timeout=30.0)
-        return int(_ends(settings, topic.name(settings.prefix), [partition])[partition]) - int(first)
+        return int(ends(settings, topic.name(settings.prefix), [partition])[partition]) - int(first)
     except KafkaException as exc:
         raise Transient(f"cannot read {topic.name(settings.prefix)}: {exc.args[0].str()}") from None
     finally:
@@ -102,9 +102,9 @@ def _messages(
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
     try:
         wanted = range(partition_count(reader, name)) if partitions is None else partitions
-        ends = _ends(settings, name, wanted)
-        left = {p for p, end in ends.items() if end > 0}
-        begin = {p: OFFSET_BEGINNING if back is None else max(0, ends[p] - back) for p in left}
+        end_of = ends(settings, name, wanted)
+        left = {p for p, end in end_of.items() if end > 0}
+        begin = {p: OFFSET_BEGINNING if back is None else max(0, end_of[p] - back) for p in left}
         reader.assign([TopicPartition(name, p, begin[p]) for p in left])
         quiet_since_s = time.monotonic()
         while left:
@@ -115,7 +115,7 @@ def _messages(
                 quiet_since_s = time.monotonic()
                 yield message
             # The position also passes transaction markers and compacted offsets, which carry no message.
-            left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < ends[p.partition]}
+            left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < end_of[p.partition]}
             if left and time.monotonic() - quiet_since_s > 60:
                 raise Transient(f"could not read {name} to its end within 60 s of silence")
     except KafkaException as exc:
@@ -124,7 +124,7 @@ def _messages(
         reader.close()
 
 
-def _ends(settings: Settings, name: str, partitions: Sequence[int]) -> dict[int, int]:
+def ends(settings: Settings, name: str, partitions: Sequence[int]) -> dict[int, int]:
     """Where each partition ends, undecided transactions included. A reader of committed records would be told that it
     ends before the first of those, and a state read up to there lacks what is committed a moment later."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]

@@ -86,7 +86,7 @@ def _check_all(
     from stream_processors.moderate.core import examine
     from stream_processors.moderate.shell import load_rules
 
-    rules, now_ms = load_rules(place.settings), time.time_ns() // 1_000_000
+    rules, now_ms = load_rules(place.settings, semantic=False), time.time_ns() // 1_000_000
 
     def judge(request: Any) -> None:
         # Whether webhooks are signed is not known here: that is a setting of the pipeline's machines.

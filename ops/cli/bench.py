@@ -17,6 +17,7 @@ BENCHES = {
     "estimates": "ops.bench.estimates:run",
     "watermark": "ops.bench.watermark:run",
     "batch-kills": "ops.bench.batch_kills:run",
+    "moderation": "ops.bench.moderation:run",
 }
 """Name -> module:function; the function takes `quick` and returns the figures (see `bench`)."""
 

@@ -80,7 +80,7 @@ def set_one(
     from ops.quotas import quotas, set_quota
     from schemas.quotas import EVERYBODY
 
-    _check(tenant)
+    check_tenant(tenant)
     given = {
         "requests_per_s": requests_per_s, "burst_requests": burst_requests, "running_chunks": running_chunks,
         "queued_jobs": queued_jobs, "device_s_per_day": device_s_per_day, "job_device_s": job_device_s,
@@ -100,7 +100,7 @@ def unset(place: Place, tenant: Tenant) -> None:
     """Take a tenant's own quota away: that of everybody holds again. With *: the built-in one."""
     from ops.quotas import unset_quota
 
-    _check(tenant)
+    check_tenant(tenant)
     unset_quota(place.settings, tenant)
     say(f"{tenant} has no quota of its own any more")
 
@@ -127,7 +127,8 @@ def usage(
         paper().print(usage_table(found))
 
 
-def _check(tenant: str) -> None:
+def check_tenant(tenant: str) -> None:
+    """Raises BadParameter for what is neither a tenant's name nor *."""
     from schemas.ids import TENANT_PATTERN
     from schemas.quotas import EVERYBODY
 

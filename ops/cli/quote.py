@@ -46,7 +46,7 @@ def quote(
 
     if bool(file) == bool(prompt):
         raise typer.BadParameter("give either a FILE or --prompt TEXT")
-    rules, limits = load_rules(place.settings), load_limits(place.settings.limits)
+    rules, limits = load_rules(place.settings, semantic=False), load_limits(place.settings.limits)
     table = _learnt(place)
     jobs, total_s = 0, 0.0
     with ExitStack() as stack:

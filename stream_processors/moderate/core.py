@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from schemas import availability, steering
 from schemas.cloud_events import origin_of
 from schemas.errors import InvalidMessage, JobRejected
-from schemas.events import JobEvent, PromptVerdict, Reason
+from schemas.events import JobEvent, Reason
 from schemas.ids import event_id, fingerprint, job_key
 from schemas.plan import ClearedJob
 from schemas.records import Incoming
@@ -18,8 +18,8 @@ from schemas.request import JobRequest, Lane
 from schemas.work import Command
 from stream_processors.moderate.checks import Offer, check, metadata_bytes
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.policy import Policy
 from stream_processors.moderate.reading import RIGHT, Identity, identify, read, read_order
+from stream_processors.moderate.rules import Rules as Rules
 from stream_processors.moderate.texts import texts_of
 
 SOURCE = "moderate"
@@ -40,15 +40,6 @@ class Rejected:
     event: JobEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Everything that a judgement depends on besides the record."""
-
-    offer: Offer
-    policy: Policy
-    tenants: Tenants
-
-
 def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
     """Judge one record of jobs.requested.<lane>.
 
@@ -58,7 +49,7 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
 
     Raises InvalidMessage when no job can be named or the sender's identity is not proven: there is nobody to answer.
     """
-    value = _value(record)
+    value, rules = _value(record), rules.now()
     try:
         request = read(value)
     except JobRejected as refusal:
@@ -83,7 +74,7 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
         origin=origin,
         about=mark,
         fingerprint=mark,
-        prompts=PromptVerdict(verdict="allow", policy=rules.policy.version),
+        prompts=rules.verdict(True, request.tenant),
     )
     cleared = ClearedJob(job=job, request=request, fingerprint=mark, requested_at_ms=record.timestamp_ms, origin=origin)
     return Cleared(event, cleared)
@@ -97,7 +88,7 @@ def examine(request: JobRequest, now_ms: int, rules: Rules) -> None:
     _check_reply_topic(request, rules.tenants)
     availability.check(request)
     check(request, now_ms, rules.offer)
-    _check_policy(request, rules.policy)
+    _check_policy(request, rules)
 
 
 def order(record: Incoming, tenants: Tenants) -> Command | JobEvent:
@@ -158,7 +149,7 @@ def _value(record: Incoming) -> bytes:
 
 def _reject(record: Incoming, request: JobRequest, refusal: JobRejected, rules: Rules, key_id: str) -> Rejected:
     value = _value(record)
-    refused_prompt = PromptVerdict(verdict="block", policy=rules.policy.version)
+    refused_prompt = rules.verdict(False, request.tenant)
     event = job_event(
         SOURCE,
         "job.rejected",
@@ -256,8 +247,8 @@ def _answerable_metadata(metadata: Mapping[str, str], offer: Offer) -> dict[str,
     return dict(metadata) if metadata_bytes(metadata) <= offer.limits.max_metadata_bytes else {}
 
 
-def _check_policy(request: JobRequest, policy: Policy) -> None:
-    refusal = policy.refuse(texts_of(request))
+def _check_policy(request: JobRequest, rules: Rules) -> None:
+    refusal = rules.policy.refuse(texts_of(request), rules.own(request.tenant))
     if refusal is not None:
         what = "the texts of the job together are" if refusal.field == "shots" else "the text is"
         message = f"{refusal.field}: {what} refused by the content policy, category {refusal.category}"

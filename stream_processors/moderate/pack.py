@@ -1,20 +1,16 @@
 """Policy packs: the terms of one category, language and severity, with their exceptions. Pure."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta
 
 from schemas.errors import Fatal
+from schemas.prompt_rules import Category as Category
+from schemas.prompt_rules import Severity as Severity
 from stream_processors.moderate.matcher import has_word
 
-Category = Literal[
-    "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
-    "self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence", "violence/graphic",
-]  # fmt: skip
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-"""OpenAI's moderation categories, so that a policy can be checked against other providers."""
-Severity = Literal["low", "medium", "high"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 

@@ -2,36 +2,50 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ops import limits, registry
 from ops import tenants as tenants_file
 from ops.bus import faust_app
+from ops.bus.follow import follow
 from ops.media.lettering import Lettering
 from ops.net.sources import Sources, parse_places
 from ops.settings import Settings
 from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES, Lane
-from schemas.topics import INPUTS_REQUESTED, JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED
+from schemas.topics import (
+    INPUTS_REQUESTED,
+    JOBS_CLEARED,
+    JOBS_CONTROL,
+    JOBS_EVENTS,
+    JOBS_REQUESTED,
+    ORDERS_REQUESTED,
+    TENANTS_PROMPTS,
+)
 from schemas.work import Command
 from stream_processors.moderate import policy, tenant_keys
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.policy import Policy
+from stream_processors.moderate.own_rules import TenantsPrompts
+from stream_processors.moderate.policy import Meaning, Policy
 
 log = logging.getLogger(__name__)
 
 
-def load_rules(settings: Settings) -> Rules:
-    """The files that the settings name. Raises Fatal when one is missing or wrong."""
-    return Rules(load_offer(settings), load_policy(Path(settings.policy)), load_tenants(settings))
+def load_rules(settings: Settings, *, semantic: bool = True) -> Rules:
+    """The files that the settings name. Raises Fatal when one is missing or wrong.
+
+    semantic: False leaves the model out, as those do who only ask what the stage would say
+    """
+    return Rules(load_offer(settings), load_policy(Path(settings.policy), semantic=semantic), load_tenants(settings))
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, *, semantic: bool = True) -> Policy:
     """The policy of a file and the packs that it names, which lie relative to it. Raises Fatal when one is missing or
-    wrong."""
+    wrong, or the model of the semantic check cannot be loaded: without it nothing is let through."""
 
     def read(name: str) -> str:
         try:
@@ -39,7 +53,13 @@ def load_policy(path: Path) -> Policy:
         except (OSError, UnicodeDecodeError) as exc:
             raise Fatal(f"cannot read prompt policy {path.parent / name}: {exc}") from None
 
-    return policy.parse(read(path.name), read)
+    return policy.parse(read(path.name), read, _load_meaning if semantic else None)
+
+
+def _load_meaning() -> Meaning:
+    from stream_processors.moderate.semantic.meaning import load
+
+    return load()
 
 
 def load_offer(settings: Settings) -> Offer:
@@ -90,6 +110,9 @@ def command(tenants: Tenants) -> Callable[[Incoming], Sequence[Outgoing]]:
 def main(settings: Settings) -> None:
     """Run the stage until SIGTERM or SIGINT."""
     rules = load_rules(settings)
+    prompts = TenantsPrompts(rules.policy.bounds)
+    follow(settings, TENANTS_PROMPTS, prompts.put)
+    rules = replace(rules, prompts=prompts)
     who = "any (open mode)" if rules.tenants.members is None else str(len(rules.tenants.members))
     log.info("policy %s, models %s, tenants %s", rules.policy.version, ", ".join(sorted(rules.offer.models)), who)
     app = faust_app.build_app(settings, SOURCE)

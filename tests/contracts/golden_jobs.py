@@ -28,7 +28,9 @@ LIMITS = JobLimits(
     max_frames=7200, max_pixels=4096 * 2160, max_chunks=400, max_text_bytes=16384, max_metadata_bytes=4096,
     max_request_bytes=24576,
 )  # fmt: skip
-POLICY = 'version = "2026-11"\npacks = ["all"]\n' + "".join(f'[[category]]\nname = "{name}"\n' for name in CATEGORIES)
+POLICY = 'version = "2026-11"\npacks = ["all"]\nsemantic = { model = "off" }\n' + "".join(
+    f'[[category]]\nname = "{name}"\n' for name in CATEGORIES
+)
 PACK = 'language = "en"\n' + "".join(
     f'[[pack]]\ncategory = "{name}"\nseverity = "high"\nterms = ["term{number}"]\n'
     for number, name in enumerate(CATEGORIES)

@@ -8,6 +8,7 @@ from schemas.audit import AuditEntry, AuditKind, Head, linked
 from schemas.chunks import chunk_specs
 from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint, mark_of
 from schemas.plan import Plan
+from schemas.prompt_rules import CategoryRule, PromptRules
 from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.records import Incoming
 from schemas.request import JobOrder
@@ -226,6 +227,13 @@ def scheduler(plan: Plan) -> Goldens:
             over="refuse", refunds=("failed", "rejected"), weight=2.0, by="ada", at_ms=T0,
         ),
         **_trail(plan),
+        "tenants.prompts/everybody": PromptRules(tenant="*", refuse_from="low", by="ada", at_ms=T0),
+        "tenants.prompts/acme": PromptRules(
+            tenant="acme", terms=("rival brand", "secret project*"), threshold=0.5,
+            categories=(CategoryRule(category="violence", refuse_from="high", threshold=0.9),), by="ada", at_ms=T0,
+        ),
+        "tenants.prompts/lenient": PromptRules(tenant="films", refuse_from="high", by="ada", at_ms=T0),
+        "tenants.prompts/usual": PromptRules(tenant="usual", refuse_from="medium", threshold=1.0, by="ada", at_ms=T0),
         "usage.ledger/reserved": _entry(plan, "reserved", reserved_s=1.6),
         "usage.ledger/spent": _entry(plan, "spent", spent_s=0.412, chunk=0),
         "usage.ledger/settled": _entry(plan, "settled", reserved_s=-1.6, refunded_s=0.412),

@@ -63,7 +63,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Rules:
     folder = tmp_path_factory.mktemp("tenants")
     (folder / "tenants.toml").write_text(FILE.format(public=public_of(ED_PRIVATE), ended=NOW_MS - 1))
     (folder / "globex.key").write_text(base64.b64encode(SECRET).decode() + "\n")
-    return load_rules(Settings(tenants=str(folder / "tenants.toml")))
+    return load_rules(Settings(tenants=str(folder / "tenants.toml")), semantic=False)
 
 
 @pytest.fixture(scope="module")

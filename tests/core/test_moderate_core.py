@@ -49,7 +49,7 @@ MODEL = ModelEntry(
 )
 TEXT_ONLY = msgspec.structs.replace(MODEL, name="text-only", given_frames=0, fps_min=16, fps_max=16, clip_frames=81)
 OFFER = Offer({m.name: m for m in (MODEL, TEXT_ONLY)}, LIMITS.jobs, webhooks=True)
-RULES = Rules(OFFER, load_policy(Path(Settings().policy)), Tenants("reelbus"))
+RULES = Rules(OFFER, load_policy(Path(Settings().policy), semantic=False), Tenants("reelbus"))
 SHOT = {"prompt": "a red ball moving right on a black background", "duration_s": 1}
 
 

@@ -24,7 +24,7 @@ from stream_processors.moderate.texts import Text
 
 POLICY_FILE = Path(Settings().policy)
 POLICY_TEXT = POLICY_FILE.read_text()
-POLICY = load_policy(POLICY_FILE)
+POLICY = load_policy(POLICY_FILE, semantic=False)
 TABLES = tomllib.loads(POLICY_TEXT)
 PACKS = [pack for name in TABLES["packs"] for pack in tomllib.loads((POLICY_FILE.parent / name).read_text())["pack"]]
 TERMS = [(pack["category"], t.rstrip("*")) for pack in PACKS if pack["severity"] != "low" for t in pack["terms"]]

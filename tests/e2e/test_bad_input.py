@@ -11,7 +11,15 @@ from producers.client.signing import Signer
 from schemas.codec import decode
 from schemas.events import JobEvent
 from schemas.records import Headers
-from schemas.topics import JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED, DeadLetters
+from schemas.topics import (
+    JOBS_CLEARED,
+    JOBS_CONTROL,
+    JOBS_EVENTS,
+    JOBS_REQUESTED,
+    ORDERS_REQUESTED,
+    TENANTS_PROMPTS,
+    DeadLetters,
+)
 from tests.bad_input.cases import CASES, TENANT, Case, text, unproven
 from tests.bad_input.table import TENANTS, answer, rules
 from tests.conftest import MakeSettings
@@ -21,7 +29,14 @@ from tests.e2e.test_faust_stages import jobs, publish, running, until
 pytestmark = pytest.mark.kafka
 
 REQUESTED = JOBS_REQUESTED["standard"]
-TOPICS = (*JOBS_REQUESTED.values(), *JOBS_CLEARED.values(), JOBS_EVENTS, JOBS_CONTROL, ORDERS_REQUESTED)
+TOPICS = (
+    *JOBS_REQUESTED.values(),
+    *JOBS_CLEARED.values(),
+    JOBS_EVENTS,
+    JOBS_CONTROL,
+    ORDERS_REQUESTED,
+    TENANTS_PROMPTS,
+)
 BROKER_TAKES_BYTES = 1_000_000
 
 

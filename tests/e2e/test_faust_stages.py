@@ -33,6 +33,7 @@ from schemas.topics import (
     ORDERS_REQUESTED,
     PLANS_DRAFTED,
     PLANS_READY,
+    TENANTS_PROMPTS,
     DeadLetters,
     Topic,
 )
@@ -63,7 +64,7 @@ chunk_cost_s = 0.4
 """
 TOPICS = (
     *JOBS_REQUESTED.values(), *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), *PLANS_READY.values(), JOBS_EVENTS,
-    JOBS_CONTROL, ORDERS_REQUESTED, NOTIFY_LOG,
+    JOBS_CONTROL, ORDERS_REQUESTED, NOTIFY_LOG, TENANTS_PROMPTS,
 )  # fmt: skip
 STAGES = ("moderate", "split", "prioritise")
 DEADLINE_S = 120.0

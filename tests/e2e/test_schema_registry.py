@@ -21,7 +21,15 @@ from schemas.errors import Fatal, InvalidMessage
 from schemas.events import JobEvent
 from schemas.plan import Plan
 from schemas.request import JobOrder, JobRequest, Shot
-from schemas.topics import JOBS_CLEARED, JOBS_CONTROL, JOBS_EVENTS, JOBS_REQUESTED, ORDERS_REQUESTED, PLANS_DRAFTED
+from schemas.topics import (
+    JOBS_CLEARED,
+    JOBS_CONTROL,
+    JOBS_EVENTS,
+    JOBS_REQUESTED,
+    ORDERS_REQUESTED,
+    PLANS_DRAFTED,
+    TENANTS_PROMPTS,
+)
 from tests.conftest import MakeSettings, unavailable
 from tests.e2e.reading import read_all
 from tests.e2e.stage_process import running
@@ -166,7 +174,7 @@ def test_stages_write_with_the_registrys_ids_what_confluents_client_reads(
     in_use: _Real, make_settings: MakeSettings
 ) -> None:
     topics = (*JOBS_REQUESTED.values(), *JOBS_CLEARED.values(), *PLANS_DRAFTED.values(), JOBS_EVENTS, JOBS_CONTROL)
-    settings = make_settings(topics=(*topics, ORDERS_REQUESTED), schema_registry=in_use.url)
+    settings = make_settings(topics=(*topics, ORDERS_REQUESTED, TENANTS_PROMPTS), schema_registry=in_use.url)
     requested = JOBS_REQUESTED["standard"].name(settings.prefix)
     producer = clients.producer(settings)
     producer.produce(requested, key="from-java", value=_serialized(in_use.url, requested, "from-java"))

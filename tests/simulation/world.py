@@ -68,7 +68,7 @@ def _rules() -> tuple[Rules, Limits]:
     settings = Settings()
     limits = limits_file.load(settings.limits)
     offer = Offer({MODEL.name: MODEL}, limits.jobs, webhooks=True)
-    return Rules(offer, load_policy(Path(settings.policy)), Tenants("reelbus")), limits
+    return Rules(offer, load_policy(Path(settings.policy), semantic=False), Tenants("reelbus")), limits
 
 
 class World:

@@ -26,11 +26,13 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text. label: its category, or its kind when it is harmless. source: index of the template that it is from."""
+    """One text. label: its category, or its kind when it is harmless. source: index of the template that it is from.
+    about: the word of its first slot."""
 
     label: str
     text: str
     source: int
+    about: str = ""
 
 
 @cache
@@ -38,12 +40,12 @@ def _read(name: str) -> dict[str, Any]:
     return tomllib.loads((FOLDER / name).read_text())
 
 
-def _filled(template: str, slots: Mapping[str, Sequence[str]], chance: Random) -> Iterator[str]:
-    """Fillings of a template: all of them in random order, at most MAX_FILLINGS."""
+def _filled(template: str, slots: Mapping[str, Sequence[str]], chance: Random) -> Iterator[tuple[str, str]]:
+    """(text, word of its first slot): a template's fillings, all of them in random order, at most MAX_FILLINGS."""
     names = list(dict.fromkeys(_SLOT.findall(template)))
     every = list(itertools.product(*(slots[name] for name in names)))
     for words in chance.sample(every, min(len(every), MAX_FILLINGS)):
-        yield template.format(**dict(zip(names, words, strict=True)))
+        yield template.format(**dict(zip(names, words, strict=True))), words[0] if words else ""
 
 
 def _examples(label: str, templates: Sequence[str], slots: Mapping[str, Sequence[str]], count: int) -> list[Example]:
@@ -53,11 +55,11 @@ def _examples(label: str, templates: Sequence[str], slots: Mapping[str, Sequence
     made: dict[str, Example] = {}
     while fillings and len(made) < count:
         for entry in list(fillings):
-            text = next(entry[1], None)
-            if text is None:
+            filled = next(entry[1], None)
+            if filled is None:
                 fillings.remove(entry)
             elif len(made) < count:
-                made.setdefault(text, Example(label, text, entry[0]))
+                made.setdefault(filled[0], Example(label, filled[0], entry[0], filled[1]))
     return list(made.values())
 
 

@@ -1,0 +1,34 @@
+"""What a judgement depends on besides the record. Pure."""
+
+from dataclasses import dataclass, replace
+
+from schemas.events import PromptVerdict
+from stream_processors.moderate.checks import Offer
+from stream_processors.moderate.identity import Tenants
+from stream_processors.moderate.own_rules import OwnRules, TenantsPrompts
+from stream_processors.moderate.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that a judgement depends on besides the record. prompts: rules of tenants; None where nobody reads
+    them."""
+
+    offer: Offer
+    policy: Policy
+    tenants: Tenants
+    prompts: TenantsPrompts | None = None
+
+    def now(self) -> "Rules":
+        """These rules, with those of tenants as they are at the moment: one judgement is by one set."""
+        return self if self.prompts is None else replace(self, prompts=self.prompts.now())
+
+    def own(self, tenant: str) -> OwnRules | None:
+        """What the tenant's texts are judged by besides the policy."""
+        return self.prompts.of(tenant) if self.prompts is not None else None
+
+    def verdict(self, allowed: bool, tenant: str) -> PromptVerdict:
+        """What is told of a tenant's texts, and by which rules."""
+        own = self.own(tenant)
+        by = self.policy.version if own is None else f"{self.policy.version} {own.label}"
+        return PromptVerdict(verdict="allow" if allowed else "block", policy=by)
