@@ -15,7 +15,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from schemas.events import JobState
+from schemas.events import JobState, State
 from schemas.lifecycle import TERMINAL, expiry_reason
 from schemas.records import Outgoing
 from schemas.request import Lane
@@ -33,7 +33,12 @@ _WAITS_IN_KAFKA = ("accepted", "planned")
 
 @dataclass(slots=True)
 class _Watched:
-    state: JobState
+    """What of a job's state tells when it should have ended: a million of them fit into memory, their states do not."""
+
+    state: State
+    lane: Lane
+    requested_at_ms: int
+    deadline_ms: int | None
     heard_ms: int
     tries: int = 0
     not_before_ms: int = 0
@@ -67,10 +72,12 @@ class Sweeper:
         watched = self._jobs.get(state.job)
         before_ms = None if watched is None else self._when(watched)
         if watched is None:
-            watched = self._jobs[state.job] = _Watched(state, now_ms)
-        if state.deadline_ms != watched.state.deadline_ms:
+            watched = _Watched(state.state, state.lane, state.requested_at_ms, state.deadline_ms, now_ms)
+            self._jobs[state.job] = watched
+        if state.deadline_ms != watched.deadline_ms:
             watched.tries = watched.not_before_ms = 0
-        watched.state, watched.heard_ms = state, now_ms
+        watched.state, watched.lane, watched.deadline_ms = state.state, state.lane, state.deadline_ms
+        watched.heard_ms = now_ms
         when_ms = self._when(watched)
         # What becomes due later is seen when its entry comes up; a push for every event would never be taken out.
         if when_ms is not None and (before_ms is None or when_ms < before_ms):
@@ -105,19 +112,18 @@ class Sweeper:
     def _when(self, watched: _Watched) -> int | None:
         """When to look at a job next; None: never."""
         times = []
-        if watched.state.deadline_ms is not None:
-            times.append(watched.state.deadline_ms + GRACE_MS)
+        if watched.deadline_ms is not None:
+            times.append(watched.deadline_ms + GRACE_MS)
         if self._timeout_ms:
             times.append(watched.heard_ms + self._timeout_ms)
         return max(min(times), watched.not_before_ms) if times else None
 
     def _cause(self, watched: _Watched, now_ms: int) -> str | None:
         """Why a job is to be expired now; None while it may only be waiting in line."""
-        state = watched.state
-        if state.deadline_ms is not None and state.deadline_ms + GRACE_MS <= now_ms:
+        if watched.deadline_ms is not None and watched.deadline_ms + GRACE_MS <= now_ms:
             return "deadline_passed"
-        if state.state in _WAITS_IN_KAFKA:
-            passed = self._front_ms.get(state.lane, 0) >= state.requested_at_ms + self._timeout_ms
+        if watched.state in _WAITS_IN_KAFKA:
+            passed = self._front_ms.get(watched.lane, 0) >= watched.requested_at_ms + self._timeout_ms
             deleted = now_ms >= watched.heard_ms + self._timeout_ms + PLANS_WAIT_MS
             return "no_progress" if passed or deleted else None
         return "no_progress"
@@ -126,7 +132,7 @@ class Sweeper:
         wait_ms = min(ASK_FIRST_MS * 2 ** min(watched.tries, 16), ASK_LAST_MS) if asked else ASK_LAST_MS
         watched.tries += asked
         watched.not_before_ms = now_ms + wait_ms
-        deadline_ms = watched.state.deadline_ms
+        deadline_ms = watched.deadline_ms
         if not asked and deadline_ms is not None:
             watched.not_before_ms = min(watched.not_before_ms, deadline_ms + GRACE_MS)
 
