@@ -164,8 +164,8 @@ class _Run:
         return max(0.0, self._stack.ran[name].began_s - self._sent[name]) / self._size.chunk_s
 
     def _taken_in(self) -> int:
-        """Plans of bulk jobs that dispatch has taken in and committed; nothing is killed here, so none comes twice. What
-        was known before while the broker has no time to answer."""
+        """Plans of bulk jobs that dispatch has taken in and committed; nothing is killed here, so none comes twice.
+        While the broker has no time to answer: as many as were known before."""
         topic = PLANS_READY["bulk"].name(self._settings.prefix)
         with contextlib.suppress(KafkaException):
             ready = [TopicPartition(topic, p) for p in range(partition_count(self._watcher, topic))]
