@@ -21,8 +21,9 @@ from ops.verify import Answer, Credentials, MarkFound, NotVerifiable, Order, Ver
 from ops.verify_c2pa import credentials
 from schemas.mark_payload import ID_HEX, is_valid
 from stream_processors.mux.find_label import FOUND_AT, label_score
-from stream_processors.mux.mark import GRID, Detector
+from stream_processors.mux.mark import GRID, Detector, detail_of, grid_of
 from stream_processors.mux.planes import planes_of
+from stream_processors.mux.resync import Kept, read_anywhere
 
 _CODECS = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "vp8", "mpeg4", "mjpeg", "png"))
 ALLOWED = Allowed(
@@ -85,19 +86,23 @@ def warm_up() -> None:
 
 def _measured(file: Opened, said: Credentials) -> Verification:
     container, stream, still = file.container, file.stream, file.still
-    detector, scores = Detector(), []
+    detector, kept, scores = Detector(), Kept(), []
     every = 1 if still else max(1, stream.frames // SAMPLED_FRAMES)
     frames, last_s = 0, 0.0
     for frame in _decoded(container, stream):
         if frames % every == 0:
             luma = _luma(frame)
-            detector.add(luma)
+            grid = grid_of(luma)
+            detector.add_detail(detail_of(grid))
+            kept.add(grid)
             scores.append(label_score([luma]))
         frames += 1
         last_s = frame.time or last_s
     if not frames:
         raise NotVerifiable("has no frame that can be decoded")
     mark = detector.read()
+    if not mark.valid:
+        mark = read_anywhere(kept.grids, mark)
     score = sorted(scores)[len(scores) // 2]
     context = stream.codec_context
     fps = 0.0 if still else float(stream.average_rate or 0)

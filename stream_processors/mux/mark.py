@@ -119,6 +119,22 @@ class Reading:
     repaired_bits: int = 0
 
 
+def grid_of(luma: Plane) -> Plane:
+    """Luma of any size on the canonical grid, shape (GRID, GRID)."""
+    height, width = luma.shape
+    shrinks = width >= GRID and height >= GRID
+    # Shrinking in 8 bits is four times as fast as in floats and costs no vote: the rounding is noise of 0.3 steps.
+    grid = cv2.resize(luma, (GRID, GRID), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(grid, np.uint8)
+
+
+def detail_of(grid: Plane) -> Spectrum:
+    """What is finer than picture content, bounded, so that one edge cannot outshout the mark."""
+    values = grid.astype(np.float32)
+    fine = values - cv2.GaussianBlur(values, (0, 0), _HIGH_PASS_SIGMA)
+    return np.asarray(np.clip(fine, -_CLIP, _CLIP), np.float32)
+
+
 class Detector:
     """Sums the votes of frames. Whitening bounds what one strong picture frequency can say against the mark."""
 
@@ -128,12 +144,10 @@ class Detector:
 
     def add(self, luma: Plane) -> None:
         """One frame's luma, any size, shape (height, width)."""
-        height, width = luma.shape
-        shrinks = width >= GRID and height >= GRID
-        # Shrinking in 8 bits is four times as fast as in floats and costs no vote: the rounding is noise of 0.3 steps.
-        grid = cv2.resize(luma, (GRID, GRID), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        grid = grid.astype(np.float32)
-        detail = np.clip(grid - cv2.GaussianBlur(grid, (0, 0), _HIGH_PASS_SIGMA), -_CLIP, _CLIP)
+        self.add_detail(detail_of(grid_of(luma)))
+
+    def add_detail(self, detail: Spectrum) -> None:
+        """One frame's detail at its place on the canonical grid, shape (GRID, GRID)."""
         spectrum = cv2.dct(detail)
         self._votes += spectrum / (np.abs(spectrum) + _WHITEN)
         self._frames += 1

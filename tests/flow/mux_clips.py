@@ -88,6 +88,18 @@ def cut_out(path: Path, target: Path, frames: range, crf: int) -> Path:
     return _encode(decode(path)[frames.start : frames.stop], target, crf, 1.0)
 
 
+def crop(path: Path, target: Path, share: float, crf: int) -> Path:
+    """That share of width and of height cut away, a third of it left and above, and encoded by somebody else."""
+    parts = []
+    for frame in decode(path):
+        width, height = (round(n * (1 - share) / 2) * 2 for n in (frame.width, frame.height))
+        x, y = ((n - kept) // 6 * 2 for n, kept in ((frame.width, width), (frame.height, height)))
+        picture = frame.to_ndarray(format="rgb24")[y : y + height, x : x + width]
+        part = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        parts.append(part.reformat(format="yuv420p", dst_colorspace="ITU709"))
+    return _encode(parts, target, crf, 1.0)
+
+
 def _encode(frames: Sequence[av.VideoFrame], target: Path, crf: int, scale: float) -> Path:
     width, height = (round(n * scale / 2) * 2 for n in (frames[0].width, frames[0].height))
     with av.open(str(target), "w", format="mp4") as container:

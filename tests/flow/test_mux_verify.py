@@ -12,7 +12,7 @@ from producers import client
 from schemas.mark_payload import payload_of
 from schemas.request import Output
 from stream_processors.mux.assemble import Assembled, assemble
-from tests.flow.mux_clips import Draw, ball, cut_out, encode_again, flat, make_plan, write_chunk
+from tests.flow.mux_clips import Draw, ball, crop, cut_out, encode_again, flat, make_plan, write_chunk
 from tests.hostile.file_server import serving
 from tests.hostile.tls import certificate
 
@@ -65,6 +65,15 @@ def test_a_clip_cut_out_of_the_middle_and_encoded_again_says_which_job(tmp_path:
     assert (found.frames, found.mark.payload) == (12, payload_of("default/demo-1"))
     assert found.mark.confidence > 2
     assert found.c2pa == Credentials(state="absent")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize("draw", [ball(0), flat(200, 180, 20)], ids=["ball", "nothing"])
+def test_a_cropped_video_says_which_job(draw: Draw, share: float, tmp_path: Path) -> None:
+    made = _make(tmp_path, draw)
+    found = verify(crop(made.video, tmp_path / "crop.mp4", share, 23))
+    assert _belongs(found) == (True, True, False)
+    assert (found.width_px, found.mark.payload) == (round(640 * (1 - share) / 2) * 2, payload_of("default/demo-1"))
 
 
 def test_an_address_is_fetched_and_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ def test_a_quick_run_tells_bits_payloads_quality_and_false_detections() -> None:
     figures = {figure["name"]: figure for figure in result["figures"]}
     assert figures["payloads whole, as published"]["value"] == 1.0
     assert figures["payloads whole, H.264 CRF 28"]["value"] == 1.0
+    assert figures["payloads whole, crop 10 %"]["value"] == 1.0
+    assert figures["false detections in 1 unmarked clips that are also searched"]["holds"]
     assert figures["false detections in 20 unmarked clips"]["holds"]
     assert 30 < figures["PSNR of luma, lowest clip"]["value"] < 60
     ours = result["peers"][0]

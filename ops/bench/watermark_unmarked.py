@@ -1,0 +1,68 @@
+"""Clips without a mark for the bench: how often is one taken for marked?"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ops.bench.watermark_clips import Picture, drawn, seeds
+from stream_processors.mux.mark import Detector, Plane, Reading, detail_of, grid_of
+from stream_processors.mux.resync import Kept, mean_of, places, read_anywhere
+
+SIZE, FRAMES, STEP = (320, 180), 4, 12
+PART = 50
+"""Clips that a process takes at a time."""
+SEARCHED_EVERY = 20
+"""The search takes a second, the plain reading a few milliseconds: one in so many clips is also searched."""
+_FIRST_SEED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unmarked:
+    """Some clips without a mark: how many were read as they are, how many also searched, and taken for marked."""
+
+    clips: int
+    found: int
+    highest_confidence: float
+    searched: int
+    searched_found: int
+    energies: tuple[float, ...]
+    """Of the best place of every clip that was searched."""
+
+
+def read_as_verify_does(lumas: Iterable[Plane], *, search: bool = True) -> Reading:
+    """As `reelbus verify` reads."""
+    detector, kept = Detector(), Kept()
+    for luma in lumas:
+        grid = grid_of(luma)
+        detector.add_detail(detail_of(grid))
+        kept.add(grid)
+    reading = detector.read()
+    return reading if reading.valid or not search else read_anywhere(kept.grids, reading)
+
+
+def look(first: int, count: int) -> Unmarked:
+    """Readings of clips without a mark."""
+    plain, searched, energies = [], [], []
+    for number, (kind, seed) in enumerate(seeds(_FIRST_SEED + first, count)):
+        draw = drawn(kind, seed, *SIZE)
+        greys = [_grey(draw(STEP * n)) for n in range(FRAMES)]
+        plain.append(read_as_verify_does(greys, search=False))
+        # Another place in every part, so that every kind has its turn.
+        if number % SEARCHED_EVERY == first // PART % SEARCHED_EVERY:
+            searched.append(read_as_verify_does(greys))
+            mean = mean_of([detail_of(grid_of(grey)) for grey in greys])
+            energies.append(places(mean)[0].energy)
+    return Unmarked(
+        clips=count,
+        found=sum(r.valid for r in plain),
+        highest_confidence=max(r.confidence for r in plain),
+        searched=len(searched),
+        searched_found=sum(r.valid for r in searched),
+        energies=tuple(round(energy, 1) for energy in energies),
+    )
+
+
+def _grey(picture: Picture) -> Plane:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
