@@ -34,9 +34,13 @@ _BAND = (20, 90)
 """Sum of row and column frequency. Lower is picture content, higher is lost to scaling and quantisation."""
 _AXIS = 4
 """Frequencies below this in either direction are left out: straight edges (letterbox bars, squares) live there."""
-_HIGH_PASS_SIGMA = 6.0
-_CLIP = 10.0
+_HIGH_PASS_SIGMA, _HIGH_PASS_PX = 6.0, 25
+_LOUDNESS, _LOUDNESS_PX, _LOUDNESS_FLOOR = 10.0, 21, 4.0
+"""Root mean square that detail is brought to, side of the square it is taken over, and what keeps flat places quiet."""
 _WHITEN = 20.0
+_NEAR, _WHITEN_NEAR = 7, 9.0
+"""A frequency counts the less the louder its neighbours are, in a square of this side: content is loud at low
+frequencies and along stripes, the mark is as loud everywhere."""
 _FLIPS = 2
 """The payload's check bits are used to repair up to this many of the weakest bits."""
 _WEAK_BITS = 6
@@ -129,10 +133,12 @@ def grid_of(luma: Plane) -> Plane:
 
 
 def detail_of(grid: Plane) -> Spectrum:
-    """What is finer than picture content, bounded, so that one edge cannot outshout the mark."""
+    """What is finer than picture content, everywhere at the same loudness: an edge or a strong texture then says no
+    more than a flat place. Cutting its peaks off instead would cut off the mark that rides on them."""
     values = grid.astype(np.float32)
-    fine = values - cv2.GaussianBlur(values, (0, 0), _HIGH_PASS_SIGMA)
-    return np.asarray(np.clip(fine, -_CLIP, _CLIP), np.float32)
+    fine = values - cv2.GaussianBlur(values, (_HIGH_PASS_PX, _HIGH_PASS_PX), _HIGH_PASS_SIGMA)
+    loudness = cv2.sqrt(cv2.blur(fine * fine, (_LOUDNESS_PX, _LOUDNESS_PX))) + _LOUDNESS_FLOOR
+    return np.asarray(fine * (_LOUDNESS / loudness), np.float32)
 
 
 class Detector:
@@ -149,7 +155,8 @@ class Detector:
     def add_detail(self, detail: Spectrum) -> None:
         """One frame's detail at its place on the canonical grid, shape (GRID, GRID)."""
         spectrum = cv2.dct(detail)
-        self._votes += spectrum / (np.abs(spectrum) + _WHITEN)
+        size = np.abs(spectrum)
+        self._votes += spectrum / ((size + _WHITEN) * (cv2.blur(size, (_NEAR, _NEAR)) + _WHITEN_NEAR))
         self._frames += 1
 
     def scores(self) -> NDArray[np.float64]:
