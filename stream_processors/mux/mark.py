@@ -137,7 +137,9 @@ def detail_of(grid: Plane) -> Spectrum:
     more than a flat place. Cutting its peaks off instead would cut off the mark that rides on them."""
     values = grid.astype(np.float32)
     fine = values - cv2.GaussianBlur(values, (_HIGH_PASS_PX, _HIGH_PASS_PX), _HIGH_PASS_SIGMA)
-    loudness = cv2.sqrt(cv2.blur(fine * fine, (_LOUDNESS_PX, _LOUDNESS_PX))) + _LOUDNESS_FLOOR
+    # The moving sum leaves rounding behind a bright edge, and may end up below 0.
+    power = np.maximum(cv2.blur(fine * fine, (_LOUDNESS_PX, _LOUDNESS_PX)), 0)
+    loudness = np.sqrt(power) + _LOUDNESS_FLOOR
     return np.asarray(fine * (_LOUDNESS / loudness), np.float32)
 
 
@@ -156,7 +158,8 @@ class Detector:
         """One frame's detail at its place on the canonical grid, shape (GRID, GRID)."""
         spectrum = cv2.dct(detail)
         size = np.abs(spectrum)
-        self._votes += spectrum / ((size + _WHITEN) * (cv2.blur(size, (_NEAR, _NEAR)) + _WHITEN_NEAR))
+        near = np.maximum(cv2.blur(size, (_NEAR, _NEAR)), 0)
+        self._votes += spectrum / ((size + _WHITEN) * (near + _WHITEN_NEAR))
         self._frames += 1
 
     def scores(self) -> NDArray[np.float64]:
