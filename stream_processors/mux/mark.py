@@ -1,10 +1,10 @@
 """The invisible mark: a 64-bit payload as a faint pattern in the luma of every frame.
 
 Additive spread spectrum in the DCT domain (Cox, Kilian, Leighton, Shamoon: "Secure Spread Spectrum Watermarking for
-Multimedia", IEEE Trans. Image Processing 6(12), 1997) on a canonical 256x256 picture: every bit owns about 60 mid-low
-frequencies with fixed signs. Scaling a video scales the pattern with it, so the detector finds it at any size. It does
-not survive cropping, rotation or mirroring. Signs are public: the mark tells where a video comes from, it does not
-stop someone who wants to remove it.
+Multimedia", IEEE Trans. Image Processing 6(12), 1997) on a canonical 256x256 picture: every bit owns 51 mid-low
+frequencies with fixed signs. Scaling a video scales the pattern with it, so the detector finds it at any size; `resync`
+finds it in a part of the picture. It does not survive rotation or mirroring. Signs are public: the mark tells where a
+video comes from, it does not stop someone who wants to remove it.
 """
 
 import hashlib
