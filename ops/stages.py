@@ -113,11 +113,12 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 FEEDBACK: tuple[Topic, ...] = (topics.JOBS_CONTROL, topics.CHUNKS_INSPECTED, topics.WORKERS_STATE)
 """Topics by which a later stage answers dispatch. Without them data flows one way."""
-FOLLOWED: frozenset[Topic] = frozenset(
-    (topics.CHUNKS_WITHDRAWN, topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS, topics.TENANTS_PROMPTS)
-)
-"""Topics that every reader follows by itself, without a group: what cannot be read there is logged, since there would
-be as many dead letters of it as readers."""
+FOLLOWED: frozenset[Topic] = frozenset((topics.CHUNKS_WITHDRAWN, topics.TENANTS_PROMPTS, topics.AUDIT_TRAIL)) | {
+    topics.SCHEDULER_SWITCHES,
+    topics.TENANTS_QUOTAS,
+}
+"""Topics that every reader follows, or reads back, by itself, without a group: what cannot be read there is logged or
+passed over, since there would be as many dead letters of it as readers."""
 WRITTEN_OUTSIDE: tuple[Topic, ...] = topics.WRITTEN_OUTSIDE
 """Topics that callers write."""
 WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS, topics.TENANTS_PROMPTS)

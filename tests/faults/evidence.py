@@ -42,7 +42,7 @@ Place = tuple[str, int]
 """Topic and partition."""
 READ_S = 60.0
 NOT_COMMITTED = frozenset(t.entity for t in FOLLOWED) | frozenset(
-    ("workers.state", "dispatch.state", "dispatch.leader", "costs.learnt", "jobs.state", "audit.trail")
+    ("workers.state", "dispatch.state", "dispatch.leader", "costs.learnt", "jobs.state")
 )
 """Topics that stages read without a group's offset."""
 
