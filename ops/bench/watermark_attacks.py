@@ -1,5 +1,7 @@
 """What happens to a video out there: encoded by somebody else, scaled, cropped, cut, covered; by PyAV's encoders."""
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -191,5 +193,16 @@ def _encoded(attack: Attack, frames: Sequence[av.VideoFrame], target: Path) -> P
             frame.pts, frame.time_base = number, Fraction(1, attack.rate)
             frame.pict_type = av.video.frame.PictureType.NONE
             container.mux(stream.encode(frame))
+            _in_turn()
         container.mux(stream.encode(None))
     return target
+
+
+def _in_turn() -> None:
+    """SVT-AV1 makes its threads real-time ones when it runs as root: everything else on the machine would starve."""
+    if not hasattr(os, "sched_setscheduler"):
+        return
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.sched_getscheduler(int(thread)) in (os.SCHED_FIFO, os.SCHED_RR):
+                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
