@@ -24,7 +24,7 @@ demo: setup ## run the whole pipeline on examples/jobs.jsonl; videos land in out
 test: setup ## run all tests on a real broker (ARGS="tests/core -k name" for some)
 	@if command -v go >/dev/null; then $(BIN)/python -m ops.storage.local_s3; \
 	else echo "no go: tests on versitygw are left out" >&2; fi
-	@$(BIN)/python -m pytest $(or $(strip $(ARGS)),-n 2 --dist loadfile --no-loadscope-reorder)
+	@$(BIN)/python -m pytest $(or $(strip $(ARGS)),-n 3 --dist loadfile --no-loadscope-reorder)
 
 faults: setup ## 500 jobs, at least 120 kills, three broker outages: nothing lost, nothing twice (ARGS="--seed 7")
 	@$(S3)

@@ -39,7 +39,7 @@ def unavailable(reason: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two processes (`make test`), files that take minutes go first, or one process ends alone with them."""
+    """With several processes (`make test`), files that take minutes go first, or one process ends alone with them."""
     items.sort(key=lambda item: next((n for n, path in enumerate(SLOW) if item.nodeid.startswith(path)), len(SLOW)))
 
 
