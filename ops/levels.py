@@ -2,9 +2,11 @@
 
 import contextlib
 import getpass
+import time
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ops.bus import clients, table
 from ops.bus.sending import Outbox
@@ -16,6 +18,13 @@ from schemas.topics import Topic
 
 SEND_TIMEOUT_S = 30.0
 R = TypeVar("R", bound=Struct)
+
+
+def set_one(settings: Settings, topic: Topic, key: str, record: R, what: str) -> R:
+    """Write the last record of a key with who sets it and when, and return it so. Raises and `what`: as for `put`."""
+    signed = replace(record, by=who(), at_ms=time.time_ns() // 1_000_000)
+    put(settings, topic, key, signed, what)
+    return signed
 
 
 def put(settings: Settings, topic: Topic, key: str, record: Struct | None, what: str) -> None:

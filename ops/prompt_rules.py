@@ -1,10 +1,6 @@
 """Rules of tenants for their texts: written to tenants.prompts, where moderate reads them."""
 
-import time
-
-from msgspec.structs import replace
-
-from ops.levels import put, read, who
+from ops.levels import put, read, set_one
 from ops.settings import Settings
 from schemas.prompt_rules import PromptRules
 from schemas.topics import TENANTS_PROMPTS
@@ -12,9 +8,7 @@ from schemas.topics import TENANTS_PROMPTS
 
 def set_rules(settings: Settings, rules: PromptRules) -> PromptRules:
     """Set the rules of a tenant or of everybody. Raises Transient when the broker does not take them."""
-    rules = replace(rules, by=who(), at_ms=time.time_ns() // 1_000_000)
-    put(settings, TENANTS_PROMPTS, rules.tenant, rules, f"the rules of {rules.tenant} could not be set")
-    return rules
+    return set_one(settings, TENANTS_PROMPTS, rules.tenant, rules, f"the rules of {rules.tenant} could not be set")
 
 
 def unset_rules(settings: Settings, tenant: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from ops.bus import table
-from ops.levels import put, read, who
+from ops.levels import put, read, set_one
 from ops.settings import Settings
 from schemas.codec import decode
 from schemas.quotas import EVERYBODY, Account, Quota, day_of
@@ -24,9 +24,7 @@ class Standing:
 
 def set_quota(settings: Settings, quota: Quota) -> Quota:
     """Set the quota of a tenant or of everybody. Raises Transient when the broker does not take it."""
-    quota = replace(quota, by=who(), at_ms=time.time_ns() // 1_000_000)
-    put(settings, TENANTS_QUOTAS, quota.tenant, quota, f"the quota of {quota.tenant} could not be set")
-    return quota
+    return set_one(settings, TENANTS_QUOTAS, quota.tenant, quota, f"the quota of {quota.tenant} could not be set")
 
 
 def unset_quota(settings: Settings, tenant: str) -> None:

@@ -1,9 +1,8 @@
 """What operators pause and drain: written to scheduler.switches, where the scheduler reads it."""
 
-import time
 from typing import Literal
 
-from ops.levels import put, read, who
+from ops.levels import read, set_one
 from ops.settings import Settings
 from schemas.ids import switch_key
 from schemas.topics import SCHEDULER_SWITCHES
@@ -14,11 +13,9 @@ Kind = Literal["lane", "tenant", "pool", "worker"]
 
 def turn(settings: Settings, kind: Kind, name: str, state: Literal["off", "on"], reason: str = "") -> Switch:
     """Set a switch. Raises Transient when the broker does not take it."""
-    switch = Switch(
-        kind=kind, name=name, state=state, reason=reason, by=who(), at_ms=time.time_ns() // 1_000_000
-    )  # fmt: skip
-    put(settings, SCHEDULER_SWITCHES, switch_key(kind, name), switch, f"{kind} {name} could not be switched {state}")
-    return switch
+    switch = Switch(kind=kind, name=name, state=state, reason=reason)
+    what = f"{kind} {name} could not be switched {state}"
+    return set_one(settings, SCHEDULER_SWITCHES, switch_key(kind, name), switch, what)
 
 
 def switched_off(settings: Settings) -> list[Switch]:

@@ -64,27 +64,15 @@ def records(settings: Settings, topic: Topic) -> Iterator[tuple[TopicPartition, 
 def last(settings: Settings, topic: Topic, partition: int, usable: Callable[[bytes], bool]) -> bytes | None:
     """The last committed value of a partition that is usable, None when there is none. Looks further and further back:
     what is found at the end may be marks of transactions, and records of transactions that came to nothing."""
-    back = _LOOK_BACK
+    end, back = _ends(settings, topic.name(settings.prefix), [partition])[partition], _LOOK_BACK
     while True:
         found = None
         for message in _messages(settings, topic, [partition], back):
             if (value := message.value()) is not None and usable(value):
                 found = value
-        if found is not None or _length(settings, topic, partition) <= back:
+        if found is not None or back >= end:
             return found
         back *= 16
-
-
-def _length(settings: Settings, topic: Topic, partition: int) -> int:
-    """Offsets between the first and the end, those of marks included."""
-    reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader")
-    try:
-        first, _ = reader.get_watermark_offsets(TopicPartition(topic.name(settings.prefix), partition), timeout=30.0)
-        return int(ends(settings, topic.name(settings.prefix), [partition])[partition]) - int(first)
-    except KafkaException as exc:
-        raise Transient(f"cannot read {topic.name(settings.prefix)}: {exc.args[0].str()}") from None
-    finally:
-        reader.close()
 
 
 def _records(
@@ -102,7 +90,7 @@ def _messages(
     reader = clients.consumer(settings, f"{clients.group_id(settings, 'table')}-reader", fetch_wait_max_ms=10)
     try:
         wanted = range(partition_count(reader, name)) if partitions is None else partitions
-        end_of = ends(settings, name, wanted)
+        end_of = _ends(settings, name, wanted)
         left = {p for p, end in end_of.items() if end > 0}
         begin = {p: OFFSET_BEGINNING if back is None else max(0, end_of[p] - back) for p in left}
         reader.assign([TopicPartition(name, p, begin[p]) for p in left])
@@ -124,7 +112,7 @@ def _messages(
         reader.close()
 
 
-def ends(settings: Settings, name: str, partitions: Sequence[int]) -> dict[int, int]:
+def _ends(settings: Settings, name: str, partitions: Sequence[int]) -> dict[int, int]:
     """Where each partition ends, undecided transactions included. A reader of committed records would be told that it
     ends before the first of those, and a state read up to there lacks what is committed a moment later."""
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]

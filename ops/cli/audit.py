@@ -1,6 +1,6 @@
 """`reelbus audit verify|list|tenants`."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,11 +8,10 @@ import typer
 
 from ops.cli.connection import Place, connected
 from ops.cli.output import data, data_json, paper, say
+from ops.cli.quotas import AsJson, ms_of
 
 if TYPE_CHECKING:
     from schemas.audit import Head
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,10 +46,8 @@ def verify(
                 "head": check.head, "broken": check.broken,
             })  # fmt: skip
             continue
-        stand = (
-            f"{check.first_sequence} to {check.head.sequence}, head {check.head.sha256}" if check.entries else "empty"
-        )
-        data(f"partition {partition}: {stand}")
+        held = f"{check.first_sequence} to {check.head.sequence}, head {check.head.sha256}"
+        data(f"partition {partition}: {held if check.entries else 'empty'}")
         for fault in check.broken:
             data(f"partition {partition}, offset {fault.offset}: BROKEN: {fault.why}")
     if note is not None:
@@ -113,7 +110,7 @@ def tenants(
     from ops.view.table import plain_table
     from ops.view.units import moment
 
-    since_ms = round(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
+    since_ms = ms_of(since)
     found = conduct((entry for _, _, entry in audit.entries(place.settings) if entry is not None), since_ms)
     shown = [one for one in found if over is None or one.share > over]
     numbers = ("accepted", "refused", "by moderation", "share")

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -114,17 +114,19 @@ def usage(
     as_json: AsJson = False,
 ) -> None:
     """Add up what tenants reserved, spent and got back (usage.ledger), beside what was metered (usage.metered)."""
-    from datetime import UTC
-
     from ops.usage import used
     from ops.view.quotas import usage_table
 
-    since_ms = round(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
-    found = used(place.settings, tenant, since_ms)
+    found = used(place.settings, tenant, ms_of(since))
     for row in found if as_json else ():
         data_json({**asdict(row), "charged_s": row.charged_s, "adds_up": row.adds_up})
     if not as_json:
         paper().print(usage_table(found))
+
+
+def ms_of(since: datetime | None) -> int:
+    """ms since the epoch of a moment that was given in UTC; 0 for none."""
+    return round(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
 
 
 def check_tenant(tenant: str) -> None:

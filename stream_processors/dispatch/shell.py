@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from ops.bus import clients, table
 from ops.bus.burial import Unusable, told
 from ops.bus.fold import Fold
+from ops.bus.levels import Levels, Put
 from ops.bus.process import stop_event
 from ops.bus.pulse import PULSE, beat
 from ops.bus.sending import read
@@ -40,7 +41,6 @@ from schemas.topics import (
 )
 from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, Switch, WorkerState
 from stream_processors.dispatch.core import Scheduler
-from stream_processors.dispatch.levels import Levels, Put
 from stream_processors.dispatch.parked import Parked
 from stream_processors.dispatch.quotas import Quotas
 

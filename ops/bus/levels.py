@@ -1,4 +1,4 @@
-"""Reads what operators set (switches, quotas): to the end before leading, then live.
+"""Reads what operators set (switches, quotas, rules): to the end before the stage begins, then live.
 
 What is no such record is logged and changes nothing.
 """
