@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ops.prompt_policy.loading import load_policy
+from ops.prompt_policy.pack import CATEGORIES
+from ops.prompt_policy.policy import Policy
 from ops.settings import Settings
 from stream_processors.moderate.examples.generate import Example, benign, blocked, disguised, sentences
-from stream_processors.moderate.pack import CATEGORIES
-from stream_processors.moderate.policy import Policy
-from stream_processors.moderate.shell import load_policy
 
 TRICK_BAR, LANGUAGE_BAR, TROUBLED_BAR, SPEED_BAR = 0.98, 0.90, 0.01, 300.0
 MIN_BENIGN = 5_000

@@ -134,11 +134,11 @@ def _check(rules: object) -> None:
     """Raises BadParameter for what moderate would pass over."""
     import msgspec
 
+    from ops.prompt_policy.bounds import Bounds
+    from ops.prompt_policy.own_rules import compiled
+    from ops.prompt_policy.pack import CATEGORIES
     from schemas.errors import InvalidMessage
     from schemas.prompt_rules import PromptRules
-    from stream_processors.moderate.bounds import Bounds
-    from stream_processors.moderate.own_rules import compiled
-    from stream_processors.moderate.pack import CATEGORIES
 
     try:
         made = msgspec.convert(msgspec.to_builtins(rules), PromptRules)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from ops.prompt_policy.own_rules import OwnRules, TenantsPrompts
+from ops.prompt_policy.policy import Policy
 from schemas.events import PromptVerdict
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.own_rules import OwnRules, TenantsPrompts
-from stream_processors.moderate.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from ops.bus import faust_app
 from ops.bus.follow import follow
 from ops.media.lettering import Lettering
 from ops.net.sources import Sources, parse_places
+from ops.prompt_policy.loading import load_policy
+from ops.prompt_policy.own_rules import TenantsPrompts
 from ops.settings import Settings
-from schemas.errors import Fatal
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES, Lane
 from schemas.topics import (
@@ -25,12 +26,10 @@ from schemas.topics import (
     TENANTS_PROMPTS,
 )
 from schemas.work import Command
-from stream_processors.moderate import policy, tenant_keys
+from stream_processors.moderate import tenant_keys
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import SOURCE, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.own_rules import TenantsPrompts
-from stream_processors.moderate.policy import Meaning, Policy
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +40,6 @@ def load_rules(settings: Settings, *, semantic: bool = True) -> Rules:
     semantic: False leaves the model out, as those do who only ask what the stage would say
     """
     return Rules(load_offer(settings), load_policy(Path(settings.policy), semantic=semantic), load_tenants(settings))
-
-
-def load_policy(path: Path, *, semantic: bool = True) -> Policy:
-    """The policy of a file and the packs that it names, which lie relative to it. Raises Fatal when one is missing or
-    wrong, or the model of the semantic check cannot be loaded: without it nothing is let through."""
-
-    def read(name: str) -> str:
-        try:
-            return (path.parent / name).read_text()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise Fatal(f"cannot read prompt policy {path.parent / name}: {exc}") from None
-
-    return policy.parse(read(path.name), read, _load_meaning if semantic else None)
-
-
-def _load_meaning() -> Meaning:
-    from stream_processors.moderate.semantic.meaning import load
-
-    return load()
 
 
 def load_offer(settings: Settings) -> Offer:

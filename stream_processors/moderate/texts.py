@@ -5,18 +5,9 @@ gets built is judged. A test holds this list against the fields of the request.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ops.prompt_policy.policy import Text
 from schemas.request import JobRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One text of a request, with the path of its field. wanted: False for what should not be seen."""
-
-    field: str
-    text: str
-    wanted: bool = True
 
 
 def texts_of(request: JobRequest) -> tuple[Text, ...]:

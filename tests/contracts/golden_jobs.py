@@ -2,6 +2,8 @@
 
 from msgspec.structs import replace
 
+from ops.prompt_policy import policy
+from ops.prompt_policy.pack import CATEGORIES
 from schemas import codec
 from schemas.events import JobEvent
 from schemas.limits import JobLimits
@@ -10,11 +12,9 @@ from schemas.records import Headers, Incoming
 from schemas.registry import ModelEntry
 from schemas.request import JobRequest, Lane
 from schemas.work import FrameVerdict
-from stream_processors.moderate import policy
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.pack import CATEGORIES
 from stream_processors.split.core import split
 from tests.contracts import golden_requests as requests
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.prompt_policy.loading import load_policy
 from ops.schemas_admin import SCHEMAS
 from ops.settings import Settings
 from schemas import availability
@@ -27,7 +28,7 @@ from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge, order
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.reading import RIGHT
-from stream_processors.moderate.shell import decide, load_policy
+from stream_processors.moderate.shell import decide
 
 NOW_MS = 1_800_000_000_000
 LIMITS_TEXT = Path(Settings().limits).read_text()

@@ -8,11 +8,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.prompt_policy.loading import load_policy
+from ops.prompt_policy.matcher import Matcher
 from ops.settings import Settings
 from schemas import request
 from schemas.request import Background, Cue, JobRequest, Label, Music, Narration, Shot, Subtitles
-from stream_processors.moderate.matcher import Matcher
-from stream_processors.moderate.shell import load_policy
 from stream_processors.moderate.texts import texts_of
 
 WORDS = st.sampled_from(["ax", "bee", "bees", "cow", "owl", "owls", "dog"])

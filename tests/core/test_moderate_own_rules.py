@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
+from ops.prompt_policy.bounds import Bounds, Score
+from ops.prompt_policy.own_rules import TenantsPrompts
+from ops.prompt_policy.pack import CATEGORIES
+from ops.prompt_policy.policy import Policy, Text, parse
 from ops.settings import Settings
 from schemas.codec import encode
 from schemas.errors import InvalidMessage
 from schemas.prompt_rules import CategoryRule, PromptRules
-from stream_processors.moderate.bounds import Bounds, Score
-from stream_processors.moderate.own_rules import TenantsPrompts
-from stream_processors.moderate.pack import CATEGORIES
-from stream_processors.moderate.policy import Policy, parse
-from stream_processors.moderate.texts import Text
 
 FILE = Path(Settings().policy)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ops.prompt_policy.bounds import Score
+from ops.prompt_policy.semantic import head
+from ops.prompt_policy.semantic.encoder import Encoder, shipped
+from ops.prompt_policy.semantic.meaning import HEAD_FILE, Meaning, load, read_head
 from schemas.errors import Fatal
-from stream_processors.moderate.bounds import Score
 from stream_processors.moderate.examples.generate import benign, blocked
-from stream_processors.moderate.semantic import head
-from stream_processors.moderate.semantic.encoder import Encoder, shipped
-from stream_processors.moderate.semantic.meaning import HEAD_FILE, Meaning, load, read_head
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """The moderation bench runs, and says what it should."""
 
 from ops.bench.moderation import run
+from ops.prompt_policy.pack import CATEGORIES
 from stream_processors.moderate.examples.obfuscations import OBFUSCATIONS
-from stream_processors.moderate.pack import CATEGORIES
 
 
 def test_the_bench_in_short() -> None:

@@ -11,16 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.prompt_policy.encodings import MAX_LAYERS
+from ops.prompt_policy.loading import load_policy
+from ops.prompt_policy.normalise import fold, hidden, views
+from ops.prompt_policy.pack import CATEGORIES
+from ops.prompt_policy.policy import Refusal, Text, parse
 from ops.settings import Settings
 from schemas.errors import Fatal
-from stream_processors.moderate.encodings import MAX_LAYERS
 from stream_processors.moderate.examples.generate import disguised
 from stream_processors.moderate.examples.obfuscations import OBFUSCATIONS
-from stream_processors.moderate.normalise import fold, hidden, views
-from stream_processors.moderate.pack import CATEGORIES
-from stream_processors.moderate.policy import Refusal, parse
-from stream_processors.moderate.shell import load_policy
-from stream_processors.moderate.texts import Text
 
 POLICY_FILE = Path(Settings().policy)
 POLICY_TEXT = POLICY_FILE.read_text()

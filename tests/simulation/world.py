@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ops import limits as limits_file
+from ops.prompt_policy.loading import load_policy
 from ops.settings import Settings
 from ops.storage.store import ObjectInfo, PutOutcome
 from schemas.ids import fingerprint, job_key
@@ -28,7 +29,6 @@ from schemas.topics import (
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Rules
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.shell import load_policy
 from tests.simulation import requests
 from tests.simulation.clock import Clock
 from tests.simulation.groups import SESSION_MS, Consumer, Group

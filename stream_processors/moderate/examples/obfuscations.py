@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable
 from random import Random
 
-from stream_processors.moderate.matcher import is_unspaced
+from ops.prompt_policy.matcher import is_unspaced
 
 Trick = Callable[[str, Random], str]
 

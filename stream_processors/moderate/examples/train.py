@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from ops.prompt_policy.normalise import fold
+from ops.prompt_policy.pack import CATEGORIES
+from ops.prompt_policy.semantic.encoder import Encoder, shipped
+from ops.prompt_policy.semantic.meaning import HEAD_FILE
 from stream_processors.moderate.examples.generate import Example, benign, blocked
-from stream_processors.moderate.normalise import fold
-from stream_processors.moderate.pack import CATEGORIES
-from stream_processors.moderate.semantic.encoder import Encoder, shipped
-from stream_processors.moderate.semantic.meaning import HEAD_FILE
 
 BLOCKED_EACH, BENIGN_EACH = 300, 1200
 STEPS, RATE, DECAY = 600, 0.05, 3e-4

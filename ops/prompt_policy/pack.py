@@ -5,10 +5,10 @@ from typing import Annotated, get_args
 import msgspec
 from msgspec import Meta
 
+from ops.prompt_policy.matcher import has_word
 from schemas.errors import Fatal
 from schemas.prompt_rules import Category as Category
 from schemas.prompt_rules import Severity as Severity
-from stream_processors.moderate.matcher import has_word
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ops.prompt_policy.bounds import Bounds, for_tenant
+from ops.prompt_policy.matcher import Matcher, has_word
 from schemas.codec import decode
 from schemas.errors import InvalidMessage
 from schemas.prompt_rules import EVERYBODY, PromptRules, check
-from stream_processors.moderate.bounds import Bounds, for_tenant
-from stream_processors.moderate.matcher import Matcher, has_word
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ops.prompt_policy.pack import SEVERITIES, Category, Severity
 from schemas.prompt_rules import NEVER_LOOSENED, CategoryRule, PromptRules
-from stream_processors.moderate.pack import SEVERITIES, Category, Severity
 
 NEVER = len(SEVERITIES)
 """A severity that no term has."""

@@ -15,7 +15,7 @@ from functools import cache
 
 from confusable_homoglyphs.confusables import confusables_data
 
-from stream_processors.moderate.encodings import layers
+from ops.prompt_policy.encodings import layers
 
 _TAGS = {code: code - 0xE0000 for code in range(0xE0020, 0xE007F)}
 # They draw nothing, yet Unicode does not call them format characters: Hangul fillers and the blank Braille cell.

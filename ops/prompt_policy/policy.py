@@ -1,4 +1,4 @@
-"""The prompt policy: packs of terms by category, combinations, severity, and the check of meaning. Pure; the shell
+"""The prompt policy: packs of terms by category, combinations, severity, and the check of meaning. Pure; loading.py
 reads files and loads the model.
 
 Negative prompts say what is *not* wanted ("negative: gore, nudity" is how careful users keep a picture clean), so only
@@ -12,13 +12,12 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
+from ops.prompt_policy import pack
+from ops.prompt_policy.bounds import Bounds, Score
+from ops.prompt_policy.matcher import Matcher, has_word
+from ops.prompt_policy.own_rules import OwnRules
+from ops.prompt_policy.pack import CATEGORIES, SEVERITIES, Category, PackFile, Severity
 from schemas.errors import Fatal
-from stream_processors.moderate import pack
-from stream_processors.moderate.bounds import Bounds, Score
-from stream_processors.moderate.matcher import Matcher, has_word
-from stream_processors.moderate.own_rules import OwnRules
-from stream_processors.moderate.pack import CATEGORIES, SEVERITIES, Category, PackFile, Severity
-from stream_processors.moderate.texts import Text
 
 Probability = Annotated[float, Meta(gt=0, le=1)]
 OWN_TERMS = "tenant"
@@ -60,6 +59,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     semantic: Semantic
     refuse_from: Severity = "medium"
     combination: tuple[_Combination, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text to judge. field: names it in a refusal. wanted: False for what should not be seen."""
+
+    field: str
+    text: str
+    wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import ahocorasick
 
-from stream_processors.moderate.normalise import fold, merge, squeeze, views
+from ops.prompt_policy.normalise import fold, merge, squeeze, views
 
 WORD = re.compile(r"[^\W_]+")
 MIN_JOINED_LETTERS = 4

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.prompt_policy.bounds import Score
+from ops.prompt_policy.pack import CATEGORIES, Category
 from schemas.errors import Fatal
-from stream_processors.moderate.bounds import Score
-from stream_processors.moderate.pack import CATEGORIES, Category
 
 Array = NDArray[np.float32]
 WIDTH = 384

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from ops.prompt_policy.bounds import Score
+from ops.prompt_policy.normalise import readings_of_meaning
+from ops.prompt_policy.pack import Category
+from ops.prompt_policy.semantic import head
+from ops.prompt_policy.semantic.encoder import Encoder, shipped
 from schemas.errors import Fatal
-from stream_processors.moderate.bounds import Score
-from stream_processors.moderate.normalise import readings_of_meaning
-from stream_processors.moderate.pack import Category
-from stream_processors.moderate.semantic import head
-from stream_processors.moderate.semantic.encoder import Encoder, shipped
 
 HEAD_FILE = Path(__file__).parent / "head.safetensors"
 MIN_WORDS = 3

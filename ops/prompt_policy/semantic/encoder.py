@@ -52,7 +52,7 @@ class Encoder:
 def _graph(path: Path) -> bytes:
     from safetensors import safe_open
 
-    from stream_processors.moderate.semantic.graph import Graph
+    from ops.prompt_policy.semantic.graph import Graph
 
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
