@@ -1,6 +1,7 @@
 """The moderation interface, and the combination of several providers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -8,10 +9,13 @@ from numpy.typing import NDArray
 
 from schemas.work import FrameVerdict
 from stream_processors.inspect.core import BlocklistPolicy, OpenNsfwPolicy, Policy, ProviderPolicy, combine
+from stream_processors.inspect.service_policies import AzurePolicy, OpenAiPolicy, RekognitionPolicy
+from stream_processors.inspect.thresholds import merged
 
 
 class FrameModerator(Protocol):
-    """Judges pictures. Any exception means "no answer": the chunk waits and is judged later."""
+    """Judges pictures. Any exception means "no answer": the chunk waits and is judged later.
+    Fatal: what an operator must put right first."""
 
     def judge(self, frames: NDArray[np.uint8]) -> FrameVerdict:
         """frames: (N, H, W, 3) RGB, N >= 1. One verdict for all of them."""
@@ -33,7 +37,7 @@ class AnyBlocks:
         return combine(verdicts)
 
 
-def _make(policy: ProviderPolicy) -> FrameModerator:
+def _make(policy: ProviderPolicy, folder: Path) -> FrameModerator:
     # A provider's libraries are loaded only when the policy names it.
     match policy:
         case OpenNsfwPolicy():
@@ -44,8 +48,31 @@ def _make(policy: ProviderPolicy) -> FrameModerator:
             from stream_processors.inspect.blocklist import Blocklist
 
             return Blocklist(policy)
+        case OpenAiPolicy() | RekognitionPolicy() | AzurePolicy():
+            return _service(policy, folder)
 
 
-def make_moderator(policy: Policy) -> FrameModerator:
-    """The moderator that a policy describes. Raises Fatal when a provider cannot be loaded."""
-    return AnyBlocks([_make(provider) for provider in policy.providers])
+def _service(policy: OpenAiPolicy | RekognitionPolicy | AzurePolicy, folder: Path) -> FrameModerator:
+    from stream_processors.inspect.services.asking import Asking
+
+    match policy:
+        case OpenAiPolicy():
+            from stream_processors.inspect.services.over_http import open_ai
+
+            return Asking(open_ai(policy, folder), policy, merged(policy.thresholds, "openai"))
+        case AzurePolicy():
+            from stream_processors.inspect.services.over_http import azure_safety
+
+            return Asking(azure_safety(policy, folder), policy, merged(policy.thresholds, "azure"))
+        case RekognitionPolicy():
+            from stream_processors.inspect.services.rekognition import Rekognition
+
+            return Asking(Rekognition(policy, folder), policy, merged(policy.thresholds, "rekognition"))
+
+
+def make_moderator(policy: Policy, folder: Path = Path()) -> FrameModerator:
+    """The moderator that a policy describes. Raises Fatal when a provider cannot be loaded.
+
+    folder: where the policy's file lies; files that it names are relative to it
+    """
+    return AnyBlocks([_make(provider, folder) for provider in policy.providers])

@@ -40,6 +40,8 @@ class Inspector:
         self._digest = core.policy_digest(policy)
         self._sample = partial(core.sample_indices, per_second=policy.frames_per_second, max_frames=policy.max_frames)
         self._verdicts: OrderedDict[tuple[str, str], FrameVerdict] = OrderedDict()
+        self._remembered = False
+        """The last verdict was one that was known: it says nothing of whether the moderator is in reach."""
 
     def __call__(self, record: Incoming) -> Sequence[Outgoing]:
         rendered = decode(ChunkRendered, record.value)
@@ -56,10 +58,16 @@ class Inspector:
                 log.warning("chunk %d of %s: object not deleted: %s", rendered.index, rendered.job, exc)
         return [Outgoing(CHUNKS_INSPECTED, rendered.job, core.unusable(rendered, told("inspect", error), lost=False))]
 
+    def proves(self, records: Sequence[Outgoing]) -> bool:
+        """Whether what the last record led to shows that store and moderator are in reach. Were a known verdict to
+        count, chunks that wait for a provider would be taken for the trouble, and their jobs would fail."""
+        return proves(records) and not self._remembered
+
     def inspect(self, rendered: ChunkRendered) -> ChunkInspected:
         """The chunk with its verdict; a chunk whose object is missing or broken comes back as failed.
 
-        Raises Transient when the store or the moderator gives no answer: the chunk waits, it never passes.
+        Raises Transient when the store or the moderator gives no answer: the chunk waits, it never passes. Raises Fatal
+        when a provider refuses our key, or its endpoint is none.
         """
         ref = core.object_to_inspect(rendered)
         if ref is None:
@@ -80,6 +88,7 @@ class Inspector:
     def _verdict(self, ref: ObjectRef, frames: int) -> FrameVerdict:
         place = (ref.sha256, self._digest)
         verdict = self._verdicts.get(place)
+        self._remembered = verdict is not None
         if verdict is not None:
             # The verdict is known by content, but the object may be gone since.
             _same(self._store.head(ref.key), ref)
@@ -103,6 +112,8 @@ class Inspector:
     def _judge(self, pictures: NDArray[np.uint8]) -> FrameVerdict:
         try:
             return self._moderator.judge(pictures)
+        except (Fatal, Transient):
+            raise  # they say it themselves; Fatal is a key that the provider refuses, say: nothing will be judged with it
         except Exception as exc:
             # Whatever went wrong, it is not a verdict.
             raise Transient(f"moderator gave no answer: {type(exc).__name__}: {exc}") from exc
@@ -134,9 +145,10 @@ def load_policy(path: Path) -> core.Policy:
 
 def main(settings: Settings) -> None:
     """Run the stage until it is told to stop."""
-    policy = load_policy(Path(settings.frame_policy))
-    inspector = Inspector(open_store(settings), policy, make_moderator(policy))
+    file = Path(settings.frame_policy)
+    policy = load_policy(file)
+    inspector = Inspector(open_store(settings), policy, make_moderator(policy, file.parent))
     run(
         settings, "inspect", [CHUNKS_RENDERED], inspector,
-        retry=CHUNKS_RENDERED_RETRY, proves=proves, give_up=inspector.give_up,
+        retry=CHUNKS_RENDERED_RETRY, proves=inspector.proves, give_up=inspector.give_up,
     )  # fmt: skip

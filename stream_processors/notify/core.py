@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import msgspec
 
+from ops.net.retry_after import retry_after_ms
 from schemas.errors import InvalidMessage
 from schemas.events import JobFinished
 from schemas.ids import event_id
@@ -62,19 +62,6 @@ def next_step(attempt: int, status: int, headers: Mapping[str, str], now_ms: int
         if delay_ms >= asked_ms:
             return Retry(delay, delay_ms)
     return Retry(*NOTIFY_DELAYS[-1])
-
-
-def retry_after_ms(text: str, now_ms: int) -> int:
-    """Milliseconds that a Retry-After header asks for (RFC 9110: seconds, or an HTTP date); 0 when it says nothing."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return int(text[:9]) * 1000
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return 0
-    zoned = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return max(0, int(zoned.timestamp() * 1000) - now_ms)
 
 
 def attempt_of(headers: Mapping[str, bytes]) -> int:

@@ -96,8 +96,8 @@ def test_shipped_policy_is_valid_and_moderates() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[[providers]]\nname='clairvoyant'", "unknown provider 'clairvoyant'; known are blocklist, opennsfw"),
-        ("[[providers]]\nthreshold=0.5", "unknown provider None; known are blocklist, opennsfw"),
+        ("[[providers]]\nname='clairvoyant'", "unknown provider 'clairvoyant'; known are azure, blocklist"),
+        ("[[providers]]\nthreshold=0.5", "unknown provider None; known are azure, blocklist"),
         ("providers=['opennsfw']", "unknown provider None"),
         ("providers=[]", "providers"),
         ("", "providers"),
