@@ -113,7 +113,7 @@ class Inspector:
         try:
             return self._moderator.judge(pictures)
         except (Fatal, Transient):
-            raise  # they say it themselves; Fatal is a key that the provider refuses, say: nothing will be judged with it
+            raise  # Fatal: a key that the provider refuses, say; nothing will be judged with it
         except Exception as exc:
             # Whatever went wrong, it is not a verdict.
             raise Transient(f"moderator gave no answer: {type(exc).__name__}: {exc}") from exc
