@@ -204,11 +204,14 @@ class Core:
         """Take nothing new. What runs on the device is finished, stored, reported and committed; the rest is dropped
         uncommitted and comes again elsewhere."""
         self.stopping = True
-        waiting = {ticket for batch in self._device.batches[1:] for ticket in batch.tickets}
+        behind = self._device.batches[1:]
+        # The device has them in its inbox, and would render from files that are gone while the last chunk is stored.
+        told = [act.Withdraw(b.number, tuple(self._works[t].frames for t in b.tickets)) for b in behind if b.tickets]
+        waiting = {ticket for batch in behind for ticket in batch.tickets}
         self._device.batches = self._device.batches[:1]
         early = ("waiting", "preparing", "ready")
         dropped = [w for w in self._works.values() if w.ticket in waiting or w.stage in early]
-        return [action for work in dropped for action in self._drop(work)]
+        return [*told, *(action for work in dropped for action in self._drop(work))]
 
     def _ticket(self, partition: int, offset: int) -> int:
         self._offsets.read(partition, offset)

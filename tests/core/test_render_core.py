@@ -323,9 +323,10 @@ def test_the_store_may_be_away_for_any_time() -> None:
 def test_stopping_finishes_what_runs_and_drops_the_rest() -> None:
     made = core()
     (first,) = ready(made, "a", "b")
-    nearly(made, first)
+    (second,) = nearly(made, first)
     made.task(0, 2, task("c"), 0.0)
-    made.stop()
+    told, *_ = made.stop()
+    assert told == act.Withdraw(second.batch, (second.items[0].frames,))  # its given frames are gone from now on
     assert made.pending() == ("a",)
     assert not made.drained()
     (store,) = made.device_done(first.batch, 1.0, 1.0)
