@@ -63,12 +63,12 @@ _STAGES = (
         reads=(
             *topics.PLANS_READY.values(), topics.PLANS_PARKED, topics.CHUNKS_INSPECTED, topics.JOBS_CONTROL,
             topics.WORKERS_STATE, topics.DISPATCH_STATE, topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS,
-            topics.DISPATCH_LEADER, topics.COSTS_LEARNT,
+            topics.REVIEWS_DECIDED, topics.DISPATCH_LEADER, topics.COSTS_LEARNT,
         ),
         writes=(
             topics.PLANS_PARKED, topics.COSTS_LEARNT,
             *topics.CHUNKS.values(), topics.CHUNKS_WITHDRAWN, topics.MUX_TASKS, topics.DISPATCH_STATE,
-            topics.DISPATCH_LEADER, topics.JOBS_EVENTS, topics.USAGE_LEDGER,
+            topics.DISPATCH_LEADER, topics.REVIEWS_OPEN, topics.JOBS_EVENTS, topics.USAGE_LEDGER,
         ),
     ),
     Stage(
@@ -121,11 +121,13 @@ FOLLOWED: frozenset[Topic] = frozenset((topics.CHUNKS_WITHDRAWN, topics.TENANTS_
 passed over, since there would be as many dead letters of it as readers."""
 WRITTEN_OUTSIDE: tuple[Topic, ...] = topics.WRITTEN_OUTSIDE
 """Topics that callers write."""
-WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS, topics.TENANTS_PROMPTS)
+WRITTEN_BY_OPERATORS: tuple[Topic, ...] = (
+    topics.SCHEDULER_SWITCHES, topics.TENANTS_QUOTAS, topics.TENANTS_PROMPTS, topics.REVIEWS_DECIDED,
+)  # fmt: skip
 """Topics that the operators' command line writes, and no stage."""
 READ_OUTSIDE: tuple[Topic, ...] = (
     topics.JOBS_STATE, topics.JOBS_FINISHED, topics.JOBS_REPLIES, topics.REPLIES_DEFAULT, topics.USAGE_METERED,
-    topics.USAGE_LEDGER, topics.NOTIFY_LOG, topics.JOBS_EVENTS, topics.AUDIT_TRAIL,
+    topics.USAGE_LEDGER, topics.NOTIFY_LOG, topics.JOBS_EVENTS, topics.AUDIT_TRAIL, topics.REVIEWS_OPEN,
 )  # fmt: skip
 """Topics meant for users' own consumers."""
 

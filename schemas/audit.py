@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from schemas.codec import encode
 from schemas.request import Record
 
-AuditKind = Literal["accepted", "refused", "published", "failed", "cancelled", "expired", "deleted"]
+AuditKind = Literal[
+    "accepted", "refused", "review", "approved", "published", "failed", "cancelled", "expired", "deleted"
+]
 
 
 class AuditEntry(Record, frozen=True, kw_only=True):
     """One entry of the audit trail (topic audit.trail, written by track alone). No prompt, no picture, no message that
-    could quote one: the trail may be kept longer than what it speaks of."""
+    could quote one, but for what a reviewer gives as reason: the trail may be kept longer than what it speaks of."""
 
     sequence: int
     """1 for the first entry of its partition, then one more each."""
@@ -27,7 +29,7 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     id: str
     """That of the event. An entry of a refusal whose event came twice is there twice, with the same id."""
     kind: AuditKind
-    """What happened."""
+    """What happened. review: a person is to look at frames. approved: that person let them through."""
     at_ms: int
     """When, as the stage that did it says."""
     job: str
@@ -45,7 +47,7 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     field: str = ""
     """The field that was refused."""
     category: str = ""
-    """Category that moderation named."""
+    """Category that moderation named, or suspects."""
     moderator: str = ""
     """Prompt policy, or provider, that judged."""
     label: str = ""
@@ -54,6 +56,10 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     """Its invisible mark, 16 hex characters."""
     video_sha256: str = ""
     """Hash of the published file."""
+    by: str = ""
+    """Who reviewed."""
+    why: str = ""
+    """What the reviewer gave as reason."""
 
 
 @dataclass(frozen=True, slots=True)

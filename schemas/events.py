@@ -4,12 +4,13 @@ from typing import Literal
 
 from schemas.plan import Origin
 from schemas.request import Lane, Record, Webhook
+from schemas.reviews import ReviewDecision
 from schemas.work import FrameVerdict, Steering
 
 EventType = Literal[
     "job.accepted", "job.rejected", "job.planned", "job.queued", "job.started", "job.progress", "job.assembling",
     "job.published", "job.failed", "job.cancelled", "job.expired", "job.cancel-refused", "job.deleted",
-    "job.steered", "job.order-refused", "job.metered",
+    "job.steered", "job.order-refused", "job.metered", "job.review-wanted", "job.review-approved",
 ]  # fmt: skip
 State = Literal[
     "accepted", "planned", "queued", "rendering", "assembling",
@@ -53,8 +54,8 @@ class Progress(Record, frozen=True, kw_only=True):
     waited_s: float | None = None
     """Seconds from request to first chunk; None until then."""
     stopped: str = ""
-    """Why it gets no further chunk for now: "held" by its caller, what the operator has paused, or a quota of its
-    tenant. "" while it does."""
+    """Why it gets no further chunk for now: "held" by its caller, frames that wait for a review, what the operator has
+    paused, or a quota of its tenant. "" while it does."""
     resumes_at_ms: int | None = None
     """When it gets chunks again, where that is known: of one that a quota has stopped."""
 
@@ -196,7 +197,7 @@ class JobEvent(Record, frozen=True, kw_only=True):
     prompts: PromptVerdict | None = None
     """On job.accepted and when prompts were refused."""
     frames: FrameVerdict | None = None
-    """On job.published and when frames were refused."""
+    """On job.published, when frames were refused, and when a person is to look at them."""
     video: Video | None = None
     """On job.published."""
     origin: Origin = Origin()
@@ -205,6 +206,8 @@ class JobEvent(Record, frozen=True, kw_only=True):
     """What the orders of the caller have made of the job, on job.steered."""
     late_device_s: float = 0.0
     """On job.metered: device-seconds that workers reported too late for the job's progress, in all so far."""
+    review: ReviewDecision | None = None
+    """What a person decided: on job.review-approved, and when frames were refused by one."""
 
 
 class JobState(Record, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from schemas.events import EventType, JobEvent, Progress, PromptVerdict, Reason,
 from schemas.ids import event_id
 from schemas.plan import ClearedJob, Origin, Plan
 from schemas.request import JobRequest
+from schemas.reviews import ReviewDecision
 from schemas.work import FrameVerdict, Steering
 
 
@@ -20,6 +21,7 @@ class Facts(TypedDict, total=False):
     steering: Steering | None
     fingerprint: str
     late_device_s: float
+    review: ReviewDecision | None
 
 
 def job_event(

@@ -9,6 +9,7 @@ from schemas.plan import ClearedJob, Plan
 from schemas.prompt_rules import PromptRules
 from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.request import LANES, JobOrder, JobRequest, Lane
+from schemas.reviews import ReviewCase, ReviewDecision
 from schemas.work import (
     ChunkInspected,
     ChunkRendered,
@@ -155,6 +156,11 @@ TENANTS_PROMPTS = Topic(
     "tenants.prompts", PromptRules, "What is refused in each tenant's texts: the last record per tenant.",
     partitions=1, retention_ms=None, key="tenant or *",
 )  # fmt: skip
+REVIEWS_OPEN = Topic(
+    "reviews.open", ReviewCase, "Jobs whose frames a person is to look at: the last record per job.",
+    partitions=1, retention_ms=None,
+)  # fmt: skip
+REVIEWS_DECIDED = Topic("reviews.decided", ReviewDecision, "What persons say of frames that they were asked about.")
 DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
     partitions=1, retention_ms=HOUR_MS, key="none",
@@ -176,8 +182,8 @@ LIVE_TOPICS: tuple[Topic, ...] = (
     *CHUNKS.values(), CHUNKS_WITHDRAWN, CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values(), CHUNKS_INSPECTED, MUX_TASKS,
     *MUX_TASKS_RETRY.values(), JOBS_CONTROL, JOBS_EVENTS, JOBS_STATE, JOBS_FINISHED, *JOBS_FINISHED_RETRY.values(),
     JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, WORKERS_STATE,
-    DISPATCH_STATE, SCHEDULER_SWITCHES, TENANTS_QUOTAS, TENANTS_PROMPTS, DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG,
-    AUDIT_TRAIL,
+    DISPATCH_STATE, SCHEDULER_SWITCHES, TENANTS_QUOTAS, TENANTS_PROMPTS, REVIEWS_OPEN, REVIEWS_DECIDED,
+    DISPATCH_LEADER, COSTS_LEARNT, NOTIFY_LOG, AUDIT_TRAIL,
 )  # fmt: skip
 WRITTEN_OUTSIDE: tuple[Topic, ...] = (*JOBS_REQUESTED.values(), ORDERS_REQUESTED)
 """Topics that callers write."""

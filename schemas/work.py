@@ -89,14 +89,14 @@ class ChunkWithdrawn(Record, frozen=True, kw_only=True):
 class FrameVerdict(Record, frozen=True, kw_only=True):
     """What frame moderation says, of a chunk or of all of them."""
 
-    verdict: Literal["allow", "block"]
-    """Only allowed frames leave."""
+    verdict: Literal["allow", "review", "block"]
+    """Only allowed frames leave. review: a person decides."""
     provider: str
     """Name and version of the moderation provider."""
     frames_checked: int
     """How many frames it looked at."""
     category: str = ""
-    """What it found, when blocked."""
+    """What it found, when blocked, or suspects, when a person is to look."""
     score: float = 0.0
     """Highest score seen, 0..1."""
 
@@ -227,8 +227,9 @@ class MuxTask(Record, frozen=True, kw_only=True):
 class ChunkProgress(Record, frozen=True, kw_only=False, gc=False):
     """State of one chunk within a SchedulerRow."""
 
-    state: Literal["w", "d", "r"]
-    """w waiting, d dispatched, r ready (rendered and allowed)."""
+    state: Literal["w", "d", "v", "r"]
+    """w waiting, d dispatched, v in review (rendered, and a person is to look at it), r ready (rendered and
+    allowed)."""
     attempt: int = 0
     """Times it was dispatched."""
     failures: int = 0
@@ -249,6 +250,8 @@ class ChunkProgress(Record, frozen=True, kw_only=False, gc=False):
     """Highest moderation score seen, 0..1."""
     losses: int = 0
     """Times that its object, or that of the chunk that it starts from, was missing or broken."""
+    category: str = ""
+    """What moderation suspects, while it is in review."""
 
 
 class Steering(Record, frozen=True, kw_only=True):
@@ -315,6 +318,10 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """No chunk of it is handed out before, at the rate of its tenant or because objects were lost; 0: at once."""
     refunded: bool = False
     """Its device time is not charged, nor what is reported later."""
+    review_at_ms: int = 0
+    """Since when chunks of it are in review; 0: none is. It gets no further chunk meanwhile."""
+    approved: tuple[str, ...] = ()
+    """Hashes of objects that a person has let through: the same bytes are not looked at twice."""
 
 
 class ParkedLine(Record, frozen=True, kw_only=True):

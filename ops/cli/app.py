@@ -54,6 +54,7 @@ COMMAND_MODULES = (
     "quotas",
     "audit",
     "moderation",
+    "review",
     "switches",
     "batch",
     "video",

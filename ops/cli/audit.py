@@ -89,8 +89,8 @@ def list_entries(
         return
     table = plain_table("when", "what", "job", "by", "why", "key")
     for entry in found:
-        why = " ".join(filter(None, (entry.code, entry.field, entry.category))) or entry.label
-        table.add_row(moment(entry.at_ms), entry.kind, entry.job, entry.source, why, entry.key_id)
+        why = " ".join(filter(None, (entry.code, entry.field, entry.category, entry.why))) or entry.label
+        table.add_row(moment(entry.at_ms), entry.kind, entry.job, entry.by or entry.source, why, entry.key_id)
     paper().print(table)
 
 

@@ -15,6 +15,7 @@ from schemas.topics import (
     JOBS_STATE,
     NOTIFY_LOG,
     REPLIES_DEFAULT,
+    REVIEWS_OPEN,
     USAGE_LEDGER,
     USAGE_METERED,
     Topic,
@@ -22,7 +23,7 @@ from schemas.topics import (
 
 TOPICS: tuple[Topic, ...] = (
     JOBS_STATE, JOBS_FINISHED, JOBS_REPLIES, REPLIES_DEFAULT, USAGE_METERED, USAGE_LEDGER, NOTIFY_LOG,
-    JOBS_EVENTS, AUDIT_TRAIL,
+    JOBS_EVENTS, AUDIT_TRAIL, REVIEWS_OPEN,
 )  # fmt: skip
 """Topics that are read outside; a test compares them with `ops.stages.READ_OUTSIDE`."""
 TIMES = ("finished_at_ms", "updated_at_ms", "at_ms")

@@ -15,8 +15,9 @@ from schemas.plan import ChunkSpec, Plan
 from schemas.quotas import EVERYBODY, Quota
 from schemas.records import Outgoing
 from schemas.reports import Facts
+from schemas.reviews import ReviewDecision
 from schemas.steering import NOTHING, merged
-from schemas.topics import DISPATCH_STATE
+from schemas.topics import DISPATCH_STATE, REVIEWS_OPEN
 from schemas.work import FrameVerdict, SchedulerRow, Steering, Switch
 from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.awaited import Awaited, steered
@@ -268,11 +269,13 @@ class Book:
         reason: Reason,
         frames: FrameVerdict | None = None,
         by_order: bool = False,
+        review: ReviewDecision | None = None,
     ) -> list[Outgoing]:
         """The scheduler ends a job: says so, and keeps only why. by_order: an order that names the id ends
-        whatever lies under it; all else ends one request."""
+        whatever lies under it; all else ends one request. review: what a person said of its frames."""
         mark = "" if by_order else job.row.fingerprint
-        facts: Facts = {"reason": reason, "progress": job.progress(), "frames": frames, "fingerprint": mark}
+        facts: Facts = {"reason": reason, "progress": job.progress(), "frames": frames, "review": review}
+        facts["fingerprint"] = mark
         said = event(job.plan, kind, now_ms, **facts)
         return [said, *self.close(job, now_ms, reason, by_order, kind)]
 
@@ -290,10 +293,10 @@ class Book:
         settled = self.accounts.settled(job, kind.removeprefix("job."), now_ms)
         code, message = (reason.code, reason.message) if reason else ("", "")
         mark = "" if by_order else job.row.fingerprint
-        row = replace(
-            job.row, phase=_phase(code), at_ms=now_ms, chunks=(), reason_code=code, reason=message, fingerprint=mark
-        )
-        out = [*settled, self.ended.remember(row)]
+        reviewed = [Outgoing(REVIEWS_OPEN, job.key, None)] if job.row.review_at_ms else []
+        over = replace(job.row, phase=_phase(code), at_ms=now_ms, chunks=(), review_at_ms=0, approved=())
+        row = replace(over, reason_code=code, reason=message, fingerprint=mark)
+        out = [*settled, *reviewed, self.ended.remember(row)]
         if by_order:
             out += self._without_rivals(job)
         return [*out, *self._succeed(job, now_ms), *self._let_go(job, chunks_out, now_ms)]

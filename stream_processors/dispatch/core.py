@@ -16,6 +16,7 @@ from schemas.plan import Plan
 from schemas.quotas import Account, Quota
 from schemas.records import Outgoing
 from schemas.request import Lane
+from schemas.reviews import ReviewDecision
 from schemas.steering import ACTIONS
 from schemas.topics import PLANS_PARKED
 from schemas.work import ChunkInspected, Command, LearntCost, ParkedLine, SchedulerRow, Switch, WorkerState
@@ -177,6 +178,10 @@ class Scheduler:
         if control.action == "release" and control.mux_attempt == 0:
             return self._book.close(job, now_ms, by_order=True)
         return self._assembly.answer(job, control, now_ms)
+
+    def on_review(self, decision: ReviewDecision, now_ms: int) -> list[Outgoing]:
+        """A person has looked at frames that moderation was in doubt of."""
+        return self._results.reviewed(decision, now_ms)
 
     def on_worker(self, state: WorkerState, now_ms: int) -> None:
         """A worker's announcement: nothing is written, `tick` acts on it."""

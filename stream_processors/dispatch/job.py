@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Literal
 
 from msgspec.structs import replace
 
 from schemas.chunks import BatchKey, batch_key, chunk_ids, chunk_specs
 from schemas.errors import InvalidMessage
 from schemas.events import Progress
+from schemas.ids import chunk_object_key
 from schemas.plan import ChunkSpec, Placement, Plan
 from schemas.request import Lane
 from schemas.steering import NOTHING
@@ -96,6 +98,8 @@ class Job:
         """Why it gets no further chunk for now, in a few words; "" while it does."""
         if self.row.steering.held:
             return "held"
+        if self.row.review_at_ms:
+            return "frames wait for a review"
         if self.switches and (why := self.switches.stopping(self.placement.pool, self.lane, self.tenant)):
             return why
         if self.halts and (halt := self.halts.get(self.tenant)) is not None:
@@ -142,17 +146,18 @@ class Job:
         chunks[index] = replace(chunks[index], **changes)
         self.row = replace(self.row, chunks=tuple(chunks))
 
-    def set_ready(self, rendered: ChunkRendered, verdict: FrameVerdict) -> None:
-        """A chunk is rendered and allowed, and what it cost is counted."""
+    def set_rendered(self, rendered: ChunkRendered, verdict: FrameVerdict, state: Literal["v", "r"]) -> None:
+        """A chunk is rendered, and allowed or to be looked at by a person; what it cost is counted."""
         assert rendered.object is not None
         self.set_chunk(
             rendered.index,
-            state="r",
+            state=state,
             sha256=rendered.object.sha256,
             size_bytes=rendered.object.size_bytes,
             reused=rendered.status == "reused" and self.chunk(rendered.index).device_s == 0,
             frames_checked=verdict.frames_checked,
             score=verdict.score,
+            category=verdict.category if state == "v" else "",
         )
         self.row = replace(self.row, moderator=verdict.provider)
 
@@ -174,6 +179,15 @@ class Job:
         moved_ms = max(row.at_ms, row.started_at_ms, let_go_ms, *(c.at_ms for c in chunks if c.state == "r"))
         return moved_ms < since_ms and any(c.state != "r" and c.attempt > 1 for c in chunks)
 
+    @property
+    def in_review(self) -> list[int]:
+        """Chunks that a person is to look at."""
+        return [i for i, c in enumerate(self.row.chunks) if c.state == "v"] if self.row.review_at_ms else []
+
+    def object_key(self, index: int) -> str:
+        """Object key of a chunk."""
+        return chunk_object_key(self.tenant, self.ids[index])
+
     def waiting(self) -> Iterator[int]:
         """Chunks that could be rendered now, in order: waiting, and their predecessor is ready."""
         chunks, spans = self.row.chunks, self.plan.chunks
@@ -183,8 +197,8 @@ class Job:
 
     @property
     def remaining_s(self) -> float:
-        """Estimated device-seconds of all chunks not yet ready."""
-        return sum(c.state != "r" for c in self.row.chunks) * self.chunk_cost_s
+        """Estimated device-seconds of all chunks not yet rendered."""
+        return sum(c.state not in ("v", "r") for c in self.row.chunks) * self.chunk_cost_s
 
     @property
     def complete(self) -> bool:
@@ -219,8 +233,8 @@ class Job:
         started_ms = self.row.started_at_ms
         return Progress(
             chunks=len(chunks),
-            rendered=sum(c.state == "r" and not c.reused for c in chunks),
-            reused=sum(c.state == "r" and c.reused for c in chunks),
+            rendered=sum(c.state in ("v", "r") and not c.reused for c in chunks),
+            reused=sum(c.state in ("v", "r") and c.reused for c in chunks),
             running=sum(c.state == "d" for c in chunks),
             device_s=round(sum(c.device_s for c in chunks), 3),
             queue_position=queue_position,

@@ -4,12 +4,14 @@ from msgspec.structs import replace
 
 from schemas.events import Reason
 from schemas.records import Outgoing
-from schemas.work import ChunkInspected, ChunkRendered
+from schemas.reviews import ReviewDecision
+from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict
 from stream_processors.dispatch.assembly import Assembly
 from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.job import Job
 from stream_processors.dispatch.losses import MAX_LOSSES, pause_ms
 from stream_processors.dispatch.metering import spend, spend_late
+from stream_processors.dispatch.reviews import Reviews
 from stream_processors.dispatch.workers import Workers
 
 MAX_FAILURES = 3
@@ -26,6 +28,7 @@ def _for_another(inspected: ChunkInspected, job: Job, index: int) -> ChunkInspec
 class Results:
     def __init__(self, book: Book, workers: Workers, assembly: Assembly) -> None:
         self._book, self._workers, self._assembly = book, workers, assembly
+        self._reviews = Reviews(book)
 
     def take(self, inspected: ChunkInspected, now_ms: int) -> list[Outgoing]:
         """A chunk came back. What it cost is counted once, whatever became of its job. Beside that late, repeated and
@@ -51,7 +54,7 @@ class Results:
         """A chunk of a job that renders came back, its cost being counted."""
         rendered = inspected.rendered
         chunk = job.chunk(rendered.index)
-        if chunk.state == "r":
+        if chunk.state in ("v", "r"):
             return []
         if rendered.status == "withdrawn":
             # Of a job that lives only when it is about another request of the same id: then nothing is out.
@@ -67,13 +70,30 @@ class Results:
         if rendered.status == "failed" or rendered.object is None:
             lost = inspected.lost or rendered.given_lost
             return (self._chunk_lost if lost else self._chunk_failed)(job, rendered, now_ms)
-        if inspected.verdict is None or inspected.verdict.verdict != "allow":
-            category = inspected.verdict.category if inspected.verdict else "unjudged"
+        verdict = self._judged(job, inspected)
+        if verdict is not None and verdict.verdict == "review":
+            return self._reviews.wanted(job, rendered, verdict, now_ms)
+        if verdict is None or verdict.verdict != "allow":
+            category = verdict.category if verdict else "unjudged"
             message = f"frames of chunk {rendered.index} were refused by moderation ({category})"
             reason = Reason(code="frames_refused", message=message)
-            return self._book.end(job, "job.rejected", now_ms, reason, frames=inspected.verdict)
-        job.set_ready(rendered, inspected.verdict)
+            return self._book.end(job, "job.rejected", now_ms, reason, frames=verdict)
+        job.set_rendered(rendered, verdict, "r")
         return self.onward(job, now_ms)
+
+    def _judged(self, job: Job, inspected: ChunkInspected) -> FrameVerdict | None:
+        """The verdict; what a person has let through already is allowed."""
+        verdict, ref = inspected.verdict, inspected.rendered.object
+        if verdict is not None and verdict.verdict == "review" and ref is not None and ref.sha256 in job.row.approved:
+            return replace(verdict, verdict="allow", category="")
+        return verdict
+
+    def reviewed(self, decision: ReviewDecision, now_ms: int) -> list[Outgoing]:
+        """A person has looked at frames."""
+        job = self._book.jobs.get(decision.job)
+        out = self._reviews.decide(decision, job, now_ms)
+        lives = out and job is not None and self._book.jobs.get(job.key) is job
+        return [*out, *self.onward(job, now_ms)] if lives and job is not None and job.complete else out
 
     def onward(self, job: Job, now_ms: int) -> list[Outgoing]:
         """To the muxer, once all chunks are ready and the id is this request's: two requests under one id would share

@@ -25,6 +25,7 @@ from schemas.plan import Plan
 from schemas.quotas import EVERYBODY, Account, Quota
 from schemas.records import Incoming, Outgoing
 from schemas.request import LANES
+from schemas.reviews import ReviewDecision
 from schemas.topics import (
     CHUNKS_INSPECTED,
     COSTS_LEARNT,
@@ -34,6 +35,7 @@ from schemas.topics import (
     JOBS_CONTROL,
     PLANS_PARKED,
     PLANS_READY,
+    REVIEWS_DECIDED,
     SCHEDULER_SWITCHES,
     TENANTS_QUOTAS,
     WORKERS_STATE,
@@ -118,6 +120,7 @@ class Shell:
             PLANS_PARKED: lambda r, now_ms: scheduler.on_parked(decode(Plan, r.value), now_ms),
             CHUNKS_INSPECTED: lambda r, now_ms: scheduler.on_inspected(decode(ChunkInspected, r.value), now_ms),
             JOBS_CONTROL: lambda r, now_ms: scheduler.on_control(decode(Command, r.value), now_ms),
+            REVIEWS_DECIDED: lambda r, now_ms: scheduler.on_review(decode(ReviewDecision, r.value), now_ms),
             WORKERS_STATE: hear,
         }
 

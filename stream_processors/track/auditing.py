@@ -6,12 +6,16 @@ from schemas.events import EventType, JobEvent, JobState
 _KINDS: dict[EventType, AuditKind] = {
     "job.accepted": "accepted",
     "job.rejected": "refused",
+    "job.review-wanted": "review",
+    "job.review-approved": "approved",
     "job.published": "published",
     "job.failed": "failed",
     "job.cancelled": "cancelled",
     "job.expired": "expired",
     "job.deleted": "deleted",
 }
+_WITHIN: tuple[AuditKind, ...] = ("review", "approved")
+"""Entered although the job stands where it stood."""
 
 
 def audited(before: JobState | None, after: JobState | None, event: JobEvent) -> AuditEntry | None:
@@ -23,7 +27,7 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
     kind = _KINDS.get(event.type)
     if kind is None:
         return None
-    changed = after is not None and (before is None or before.state != after.state)
+    changed = after is not None and (before is None or before.state != after.state or kind in _WITHIN)
     at_the_door = event.source == "moderate" and kind == "refused" and (before is None or event.id not in before.seen)
     if not changed and not at_the_door:
         return None
@@ -46,6 +50,8 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         label=video.provenance.label if video else "",
         mark_payload=video.provenance.mark_payload if video else "",
         video_sha256=video.file.sha256 if video else "",
+        by=event.review.by if event.review else "",
+        why=event.review.reason if event.review else "",
     )
 
 

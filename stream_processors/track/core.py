@@ -30,7 +30,12 @@ from stream_processors.track.telling import (
 )
 
 REMEMBERED_IDS = 16
-_REMARKS: frozenset[EventType] = frozenset(("job.progress", "job.cancel-refused", "job.steered", "job.order-refused"))
+_REMARKS: frozenset[EventType] = frozenset(
+    (
+        "job.progress", "job.cancel-refused", "job.steered", "job.order-refused",
+        "job.review-wanted", "job.review-approved",
+    )
+)  # fmt: skip
 """Events that say something of a job and leave its state as it is."""
 _MOMENTS: dict[EventType, str] = {
     "job.accepted": "accepted_at_ms",

@@ -26,6 +26,8 @@ def plain(value: Any) -> Any:
     """Plain data of a record, fields with their default too."""
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
     return value
 
 

@@ -47,6 +47,7 @@ HEADERS: Headers = (
 )  # fmt: skip
 PROVIDER = "opennsfw 0.1.0"
 ALLOW = FrameVerdict(verdict="allow", provider=PROVIDER, frames_checked=12, score=0.004)
+DOUBT = FrameVerdict(verdict="review", provider=PROVIDER, frames_checked=4, category="sexual", score=0.31)
 BLOCK = FrameVerdict(verdict="block", provider=PROVIDER, frames_checked=4, category="sexual", score=0.93)
 
 

@@ -11,6 +11,7 @@ from schemas.ids import event_id, video_object_key
 from schemas.plan import Plan
 from schemas.reports import plan_event
 from schemas.request import JobRequest
+from schemas.reviews import ReviewDecision
 from schemas.steering import of_command
 from schemas.topics import JOBS_FINISHED_RETRY
 from stream_processors.moderate.core import Cleared, Rejected
@@ -18,8 +19,8 @@ from stream_processors.mux.core import describe
 from stream_processors.split.core import planned
 from stream_processors.track import core as track
 from tests.contracts import golden_requests as requests
-from tests.contracts.golden_jobs import ALLOW, T0, cleared, judged
-from tests.contracts.golden_work import ordered
+from tests.contracts.golden_jobs import ALLOW, DOUBT, T0, cleared, judged
+from tests.contracts.golden_work import object_of, ordered
 
 Goldens = dict[str, msgspec.Struct]
 
@@ -52,6 +53,7 @@ def _events(plan: Plan, accepted: JobEvent) -> dict[str, JobEvent]:
     def said(source: str, kind: str, after_ms: int, **facts: object) -> JobEvent:
         return plan_event(source, kind, plan, at_ms=T0 + after_ms, **facts)  # type: ignore[arg-type]
 
+    looked_at = object_of(plan, 0).sha256
     late = "too late to cancel: all chunks are rendered and the video is being assembled"
     return {
         "accepted": accepted,
@@ -59,6 +61,17 @@ def _events(plan: Plan, accepted: JobEvent) -> dict[str, JobEvent]:
         "queued": said("dispatch", "job.queued", 300, progress=waiting),
         "started": said("dispatch", "job.started", 400, progress=running),
         "progress": said("dispatch", "job.progress", 1_400, about="1", progress=replace(running, rendered=1)),
+        "review-wanted": said(
+            "dispatch", "job.review-wanted", 1_500, about=looked_at, frames=DOUBT,
+            progress=replace(running, rendered=1, stopped="frames wait for a review"),
+        ),
+        "review-approved": said(
+            "dispatch", "job.review-approved", 1_900, about=looked_at, progress=replace(running, rendered=1),
+            review=ReviewDecision(
+                job=plan.job, verdict="approve", objects=(looked_at,), reason="a marble statue", by="ada",
+                at_ms=T0 + 1_880,
+            ),
+        ),
         "assembling": said("dispatch", "job.assembling", 2_000, about="1", progress=done),
         "cancel-refused": said("dispatch", "job.cancel-refused", 2_100, reason=_why("cancel_too_late", late)),
         "steered": said(

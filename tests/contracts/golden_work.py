@@ -1,5 +1,7 @@
 """Golden examples of what goes on between the scheduler, the workers and the muxer."""
 
+from typing import Literal
+
 import msgspec
 from msgspec.structs import replace
 
@@ -12,6 +14,7 @@ from schemas.prompt_rules import CategoryRule, PromptRules
 from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.records import Incoming
 from schemas.request import JobOrder
+from schemas.reviews import ReviewCase, ReviewDecision
 from schemas.steering import merged, of_command
 from schemas.topics import CHUNKS_RENDERED, CHUNKS_RENDERED_RETRY, MUX_TASKS_RETRY, POOLS
 from schemas.work import (
@@ -31,10 +34,12 @@ from schemas.work import (
     WorkerState,
 )
 from stream_processors.dispatch.backlog import line_of
+from stream_processors.dispatch.job import Job
+from stream_processors.dispatch.reviews import open_case
 from stream_processors.moderate.core import order
 from stream_processors.moderate.identity import Tenants
 from tests.contracts import golden_requests as requests
-from tests.contracts.golden_jobs import ALLOW, BLOCK, PROVIDER, T0
+from tests.contracts.golden_jobs import ALLOW, BLOCK, DOUBT, PROVIDER, T0
 
 Goldens = dict[str, msgspec.Struct]
 
@@ -82,6 +87,7 @@ def work(plan: Plan) -> Goldens:
         made |= {f"{topic.entity}/{name}": record for topic in (CHUNKS_RENDERED, *CHUNKS_RENDERED_RETRY.values())}
     made["chunks.inspected/allowed"] = ChunkInspected(rendered=good, verdict=ALLOW)
     made["chunks.inspected/blocked"] = ChunkInspected(rendered=good, verdict=BLOCK)
+    made["chunks.inspected/left-to-a-person"] = ChunkInspected(rendered=good, verdict=DOUBT)
     made["chunks.inspected/failed"] = ChunkInspected(rendered=failed)
     ready = tuple(ReadyChunk(o.sha256, o.size_bytes) for i in range(len(plan.chunks)) if (o := object_of(plan, i)))
     made["mux.tasks/first"] = MuxTask(plan=plan, ready=ready, attempt=1, frames=ALLOW)
@@ -121,6 +127,8 @@ def _trail(plan: Plan) -> Goldens:
     for entry_ in (
         entry("accepted", T0 + 300, "moderate", fingerprint=mark, key_id="key-2026", moderator="2026-11-22"),
         entry("refused", T0 + 350, "moderate", fingerprint=fingerprint("another"), **refusal),
+        entry("review", T0 + 900, "dispatch", fingerprint=mark, category="sexual", moderator=PROVIDER),
+        entry("approved", T0 + 2_000, "dispatch", fingerprint=mark, by="ada", why="a marble statue"),
         entry("published", T0 + 4_000, "mux", fingerprint=mark, moderator=PROVIDER, **video),
         entry("failed", T0 + 4_000, "dispatch", fingerprint=mark, code="render_failed"),
         entry("cancelled", T0 + 4_000, "dispatch", code="cancelled"),
@@ -175,6 +183,14 @@ def control() -> Goldens:
     }  # fmt: skip
 
 
+def decision(verdict: Literal["approve", "refuse"], case: ReviewCase, reason: str) -> ReviewDecision:
+    """What a person says of all that waits."""
+    objects = tuple(chunk.sha256 for chunk in case.chunks)
+    return ReviewDecision(
+        job=case.job, verdict=verdict, objects=objects, reason=reason, by="ada", at_ms=T0 + 2_000
+    )  # fmt: skip
+
+
 def scheduler(plan: Plan) -> Goldens:
     def chunk(index: int) -> ChunkProgress:
         found = object_of(plan, index)
@@ -188,12 +204,20 @@ def scheduler(plan: Plan) -> Goldens:
     mark = fingerprint(plan.request)
     row = SchedulerRow(job=plan.job, phase="active", admitted=True, fingerprint=mark, at_ms=T0 + 300, chunks=running,
                        started_at_ms=T0 + 400, moderator=PROVIDER)  # fmt: skip
+    doubted = replace(chunk(0), state="v", category=DOUBT.category, score=DOUBT.score)
+    in_review = replace(row, chunks=(doubted, *running[1:]), review_at_ms=T0 + 900)
+    case = open_case(Job(plan, in_review))
     all_ready = tuple(chunk(i) for i in range(len(plan.chunks)))
     return {
         "dispatch.state/active": row,
         "dispatch.state/assembling": replace(
             row, phase="assembling", at_ms=T0 + 2_000, chunks=all_ready, mux_attempt=1
         ),
+        "dispatch.state/in-review": in_review,
+        "dispatch.state/approved": replace(row, approved=(object_of(plan, 0).sha256,)),
+        "reviews.open/one-chunk": case,
+        "reviews.decided/approved": decision("approve", case, "a marble statue"),
+        "reviews.decided/refused": decision("refuse", case, "no statue"),
         "dispatch.state/done": SchedulerRow(
             job=plan.job, phase="done", fingerprint=mark, at_ms=T0 + 4_200, admitted=True
         ),

@@ -72,12 +72,15 @@ def _bounded(statement: str) -> str:
 
 def _row(columns: tuple[tables.Column, ...], data: dict[str, Any]) -> str:
     """Columns of a record, with null where the record says nothing, as Flink writes them."""
-    cells = []
-    for column in columns:
-        value = data.get(column.name)
-        inner = column.kind.columns
-        cells.append(f"+I[{_row(inner, value)}]" if inner and value is not None else shown(value))
-    return ", ".join(cells)
+    return ", ".join(_cell(column.kind, data.get(column.name)) for column in columns)
+
+
+def _cell(kind: tables.Kind, value: Any) -> str:
+    if kind.columns and value is not None:
+        return f"+I[{_row(kind.columns, value)}]"
+    if kind.items is not None and kind.items.columns and value is not None:
+        return f"[{', '.join(_cell(kind.items, item) for item in value)}]"
+    return shown(value)
 
 
 def _format(name: str) -> codec.Format:

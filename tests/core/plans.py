@@ -117,7 +117,7 @@ def result(
     if status == "failed":
         return ChunkInspected(rendered=replace(rendered, object=None, error="out of memory"))
     judged = FrameVerdict(
-        verdict=verdict, provider="test", frames_checked=2, category="sexual" if verdict == "block" else ""
+        verdict=verdict, provider="test", frames_checked=2, category="" if verdict == "allow" else "sexual"
     )
     return ChunkInspected(rendered=rendered, verdict=judged)
 

@@ -121,6 +121,11 @@ def trail(*events: JobEvent) -> list[str]:
         ([event("job.accepted"), event("job.expired", "dispatch"), event("job.deleted", "operator")],
          ["accepted", "expired", "deleted"]),
         ([event("job.accepted"), event("job.published", "mux", mark="other")], ["accepted"]),
+        ([event("job.accepted"), event("job.review-wanted", "dispatch"), event("job.review-wanted", "dispatch"),
+          event("job.review-approved", "dispatch"), event("job.published", "mux")],
+         ["accepted", "review", "approved", "published"]),
+        ([event("job.accepted"), event("job.cancelled", "dispatch"), event("job.review-wanted", "dispatch")],
+         ["accepted", "cancelled"]),
     ],
 )  # fmt: skip
 def test_what_changed_something_is_entered_once_and_every_refusal(events: list[JobEvent], kinds: list[str]) -> None:

@@ -79,6 +79,28 @@ def test_highest_score_decides_and_nan_blocks(scores: list[float], verdict: str,
     assert found.category == ("sexual" if verdict == "block" else "")
 
 
+@pytest.mark.parametrize(
+    ("score", "verdict"), [(0.19, "allow"), (0.2, "review"), (0.59, "review"), (0.6, "block"), (math.nan, "block")]
+)
+def test_between_what_passes_and_what_is_blocked_a_person_is_asked(score: float, verdict: str) -> None:
+    found = core.verdict_of([0.0, score], 0.6, "p 1", "sexual", review_from=0.2)
+    assert (found.verdict, found.category) == (verdict, "" if verdict == "allow" else "sexual")
+
+
+def test_a_block_outweighs_a_doubt_and_a_doubt_an_allow() -> None:
+    allow, block = core.verdict_of([0.3], 0.6, "a", "x"), core.verdict_of([0.7], 0.6, "b", "x")
+    doubt, worse = (core.verdict_of([score], 0.6, "c", "x", review_from=0.2) for score in (0.3, 0.5))
+    assert core.combine([allow, doubt, worse]) == worse
+    assert core.combine([doubt, block, worse]) == block
+
+
+def test_a_band_that_begins_where_frames_are_blocked_is_refused() -> None:
+    provider = '[[providers]]\nname = "opennsfw"\nthreshold = 0.5\nreview_from = {}\n'
+    assert core.parse_policy(provider.format(0.4)).providers[0].review_from == 0.4  # type: ignore[union-attr]
+    with pytest.raises(Fatal, match=r"review_from: found 0\.5, threshold is 0\.5"):
+        core.parse_policy(provider.format(0.5))
+
+
 def test_any_block_blocks_and_keeps_its_provider() -> None:
     allow = FrameVerdict(verdict="allow", provider="a 1", frames_checked=4, score=0.3)
     block = FrameVerdict(verdict="block", provider="b 2", frames_checked=4, category="known-image", score=0.95)

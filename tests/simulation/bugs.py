@@ -10,9 +10,11 @@ from unittest import mock
 
 from msgspec.structs import replace
 
+from schemas.topics import REVIEWS_OPEN
 from stream_processors.dispatch import metering
 from stream_processors.dispatch import results as dispatch_results
 from stream_processors.dispatch.accounts import Accounts
+from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.calling_off import CallingOff
 from stream_processors.mux import core as mux_core
 from stream_processors.track import core as track_core
@@ -39,6 +41,8 @@ BUGS: Mapping[str, str] = {
     "a report counts whenever it comes": "device time of a report that comes twice is metered twice",
     "late device time is nobody's": "what is reported after a job's end is in no usage record",
     "what was reserved stays reserved": "a job that is over gives nothing back",
+    "doubtful frames pass": "what a person is to look at goes on at once",
+    "a review is never closed": "a job that is over still waits for a person",
 }
 
 
@@ -65,6 +69,17 @@ def _counted_always(row: Any, rendered: Any) -> Any:
     return _counted(replace(row, counted=()), rendered)
 
 
+def _all_allowed(self: Any, job: Any, inspected: Any) -> Any:
+    return inspected.verdict and replace(inspected.verdict, verdict="allow")
+
+
+_close = Book.close
+
+
+def _case_left_open(self: Book, job: Any, *args: Any, **more: Any) -> Any:
+    return [out for out in _close(self, job, *args, **more) if out.topic is not REVIEWS_OPEN]
+
+
 _timeline = mux_core.timeline
 
 
@@ -89,6 +104,10 @@ def seeded(bug: str) -> Iterator[frozenset[str]]:
         patches = (mock.patch.object(dispatch_results, "spend_late", return_value=[]),)
     elif bug == "what was reserved stays reserved":
         patches = (mock.patch.object(Accounts, "settled", return_value=[]),)
+    elif bug == "doubtful frames pass":
+        patches = (mock.patch.object(dispatch_results.Results, "_judged", _all_allowed),)
+    elif bug == "a review is never closed":
+        patches = (mock.patch.object(Book, "close", _case_left_open),)
     elif bug == "no cap on attempts":
         patches = (mock.patch.object(dispatch_results, "MAX_FAILURES", 10**9),)
     for patch in patches:

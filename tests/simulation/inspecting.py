@@ -8,7 +8,7 @@ from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict
 from stream_processors.inspect import core
 from tests.simulation.media import ChunkFile
 from tests.simulation.process import Process
-from tests.simulation.requests import REFUSED_BY_FRAMES
+from tests.simulation.requests import DOUBTFUL, REFUSED_BY_FRAMES
 from tests.simulation.worker import Handling
 
 
@@ -52,5 +52,6 @@ class Inspector:
         if len(file.frames) != frames:
             raise ObjectCorrupt(f"{len(file.frames)} frames instead of {frames}")
         looked_at = core.sample_indices(frames, 10.0, 1.0, 8)
-        scores = [float(file.frames[i][1] == REFUSED_BY_FRAMES) for i in looked_at]
-        return core.combine([core.verdict_of(scores, 0.5, "fake", "sexual")])
+        seen = {REFUSED_BY_FRAMES: 1.0, DOUBTFUL: 0.3}
+        scores = [seen.get(file.frames[i][1], 0.0) for i in looked_at]
+        return core.combine([core.verdict_of(scores, 0.5, "fake", "sexual", review_from=0.2)])

@@ -15,6 +15,7 @@ from schemas.topics import (
     JOBS_STATE,
     MUX_TASKS,
     PLANS_READY,
+    REVIEWS_DECIDED,
     USAGE_LEDGER,
     USAGE_METERED,
 )
@@ -101,9 +102,12 @@ class Checker:
         self._puts = len(self._world.video_puts)
 
     def _moderated(self, job: str, chunks: tuple[str, ...]) -> None:
-        """Nothing leaves uninspected: every chunk object in a video was allowed, as these very bytes."""
+        """Nothing leaves uninspected: every chunk object in a video was allowed, by the provider or by a person, as
+        these very bytes."""
         results = [e.value for e in self._world.log.read(CHUNKS_INSPECTED.entity)]
         allowed = {r.rendered.object.sha256 for r in results if r.verdict is not None and r.verdict.verdict == "allow"}
+        decisions = [e.value for e in self._world.log.read(REVIEWS_DECIDED.entity) if e.key == job]
+        allowed |= {name for d in decisions if d.verdict == "approve" for name in d.objects}
         require(set(chunks) <= allowed, f"{job}: its video holds a chunk that was never allowed")
 
     def _offsets_pass_only_what_is_done(self) -> None:
@@ -144,6 +148,7 @@ class Checker:
             else:
                 self._no_video(job, finished)
             self._replies(job, finished)
+        require(not self._world.open_cases(), f"{self._world.open_cases()[:1]}: all jobs are over, and this one waits")
         self._accounts()
         self._chunks()
         self._webhooks()

@@ -4,7 +4,7 @@ import sys
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from schemas.request import LANES
 from tests.simulation import requests
@@ -34,7 +34,7 @@ POINTS = (
 TRAPS = ("kill", "freeze", "succeed", "zombie")
 DUPLICABLE = (
     "jobs.cleared", "plans.drafted", "plans.ready", "chunks.rendered", "chunks.inspected", "mux.tasks", "jobs.control",
-    "jobs.events", "jobs.replies", "jobs.finished.retry",
+    "reviews.decided", "jobs.events", "jobs.replies", "jobs.finished.retry",
 )  # fmt: skip
 
 
@@ -74,6 +74,12 @@ class Simulation(RuleBasedStateMachine):
     @rule(tenant=TENANTS, job=JOBS)
     def cancel(self, tenant: str, job: int) -> None:
         self.world.cancel(tenant, job)
+
+    @precondition(lambda self: bool(self.world.open_cases()))
+    @rule(pick=PICK, verdict=st.sampled_from(("approve", "approve", "refuse")), chunks=st.sampled_from((1, None)))
+    def review(self, pick: int, verdict: Any, chunks: int | None) -> None:
+        cases = self.world.open_cases()
+        self.world.review(cases[pick % len(cases)], verdict, chunks)
 
     # ---- going on --------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ TENANTS = ("acme", "umbra")
 REPLY_TOPIC = "reelbus.replies.{tenant}.v1"
 REFUSED_BY_FRAMES = "a grey stone on a table"
 """The fake moderator refuses its pictures; its text passes."""
+DOUBTFUL = "a pale figure in the mist"
+"""The fake moderator leaves its pictures to a person."""
 REFUSED_PROMPT = "a naked woman"
 POISON = "a cracked mirror"
 """Takes every device down that renders it."""
@@ -36,6 +38,7 @@ SHAPES = (
     Shape(((CUBE, 41, True, None),), deadline_in_ms=45_000),
     Shape(((BALL, 29, True, 7),)),
     Shape(((BALL, 10, True, 7), (POISON, 5, True, None))),
+    Shape(((BALL, 10, True, 7), (DOUBTFUL, 24, True, None), (DOUBTFUL, 5, True, 7))),
 )
 
 

@@ -2,7 +2,16 @@
 
 from schemas.errors import Fatal, InvalidMessage
 from schemas.records import Incoming, Outgoing
-from schemas.topics import CHUNKS_INSPECTED, DISPATCH_STATE, JOBS_CONTROL, PLANS_PARKED, PLANS_READY, WORKERS_STATE
+from schemas.reviews import ReviewDecision
+from schemas.topics import (
+    CHUNKS_INSPECTED,
+    DISPATCH_STATE,
+    JOBS_CONTROL,
+    PLANS_PARKED,
+    PLANS_READY,
+    REVIEWS_DECIDED,
+    WORKERS_STATE,
+)
 from schemas.work import Command
 from stream_processors.dispatch.backlog import Backlog, line_of
 from stream_processors.dispatch.core import Scheduler
@@ -25,7 +34,7 @@ class _Reader:
     def __init__(self, log: Log, group: Group, backlog: Backlog) -> None:
         self._log, self._backlog = log, backlog
         lanes = [t.entity for t in PLANS_READY.values()]
-        topics = [*lanes, PLANS_PARKED.entity, CHUNKS_INSPECTED.entity, JOBS_CONTROL.entity]
+        topics = [*lanes, PLANS_PARKED.entity, CHUNKS_INSPECTED.entity, JOBS_CONTROL.entity, REVIEWS_DECIDED.entity]
         self.positions: dict[Place, int] = {p: group.committed(p) for topic in topics for p in log.places(topic)}
         self.positions |= {p: log.end(p) for p in log.places(WORKERS_STATE.entity)}
         self._blocked: dict[Place, str] = {}
@@ -79,6 +88,8 @@ class _Shell:
             return []
         if read.topic == CHUNKS_INSPECTED.entity:
             return scheduler.on_inspected(read.value, now_ms)
+        if isinstance(read.value, ReviewDecision):
+            return scheduler.on_review(read.value, now_ms)
         if isinstance(read.value, Command):
             return scheduler.on_control(read.value, now_ms)
         if read.topic == PLANS_PARKED.entity:

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter, deque
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from schemas.limits import Limits
 from schemas.records import Incoming, Outgoing
 from schemas.registry import ModelEntry
 from schemas.request import JobOrder, JobRequest, Lane
+from schemas.reviews import ReviewCase, ReviewDecision
 from schemas.topics import (
     CHUNKS,
     CHUNKS_WITHDRAWN,
@@ -25,6 +26,8 @@ from schemas.topics import (
     JOBS_REQUESTED,
     LIVE_TOPICS,
     ORDERS_REQUESTED,
+    REVIEWS_DECIDED,
+    REVIEWS_OPEN,
 )
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Rules
@@ -37,6 +40,7 @@ from tests.simulation.process import IDLE, Process, topic_name
 from tests.simulation.rendering import POOL
 from tests.simulation.stages import STAGES
 from tests.simulation.store import Store
+from tests.simulation.tables import seen
 
 MODEL = ModelEntry(
     name="shapes",
@@ -56,7 +60,7 @@ MODEL = ModelEntry(
 )
 SLOTS = 2
 PARTITIONS = 2
-SINGLE = ("workers.state", CHUNKS_WITHDRAWN.entity, DISPATCH_STATE.entity, DISPATCH_LEADER.entity)
+SINGLE = ("workers.state", *(t.entity for t in (CHUNKS_WITHDRAWN, DISPATCH_STATE, DISPATCH_LEADER, REVIEWS_OPEN)))
 
 
 class Violation(AssertionError):
@@ -161,6 +165,17 @@ class World:
     def cancel(self, tenant: str, job: int) -> None:
         order = JobOrder(job_id=f"job-{job}", tenant=tenant, action="cancel")
         self.log.append(ORDERS_REQUESTED.entity, order.job_id, msgspec.json.encode(order))
+
+    def open_cases(self) -> list[ReviewCase]:
+        """What waits for a person, by job."""
+        cases: dict[str, ReviewCase] = seen(self.log, self.log.places(REVIEWS_OPEN.entity))
+        return [cases[job] for job in sorted(cases)]
+
+    def review(self, case: ReviewCase, verdict: Literal["approve", "refuse"], chunks: int | None = None) -> None:
+        """A person looks at the first so many chunks of a case; None: at all."""
+        objects = tuple(chunk.sha256 for chunk in case.chunks[:chunks])
+        decision = ReviewDecision(job=case.job, verdict=verdict, objects=objects, reason="looked at", by="ada")
+        self.log.append(REVIEWS_DECIDED.entity, case.job, decision)
 
     def run(self, process: Process, effects: int) -> int:
         """Up to so many effects of one process; fewer when it has nothing to do. Returns how many it did."""

@@ -20,6 +20,17 @@ SCHEMAS = {
         '"string","default":""},{"name":"label","type":"string","default":""},{"name":"mark_payload","type":"'
         'string","default":""},{"name":"video_sha256","type":"string","default":""}]}'
     ),
+    63: (
+        '{"type":"record","name":"AuditEntry","namespace":"reelbus.v1","fields":[{"name":"sequence","type":"l'
+        'ong"},{"name":"previous","type":"string"},{"name":"id","type":"string"},{"name":"kind","type":"strin'
+        'g"},{"name":"at_ms","type":"long"},{"name":"job","type":"string"},{"name":"tenant","type":"string"},'
+        '{"name":"source","type":"string"},{"name":"fingerprint","type":"string","default":""},{"name":"key_i'
+        'd","type":"string","default":""},{"name":"code","type":"string","default":""},{"name":"field","type"'
+        ':"string","default":""},{"name":"category","type":"string","default":""},{"name":"moderator","type":'
+        '"string","default":""},{"name":"label","type":"string","default":""},{"name":"mark_payload","type":"'
+        'string","default":""},{"name":"video_sha256","type":"string","default":""},{"name":"by","type":"stri'
+        'ng","default":""},{"name":"why","type":"string","default":""}]}'
+    ),
 }
 """Schema id -> schema, oldest first. These are the ids of reelbus's own file registry; with another registry they are
 those that `reelbus schemas push` printed."""

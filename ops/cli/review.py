@@ -1,0 +1,101 @@
+"""`reelbus review list|show|approve|refuse`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ops.cli.connection import Place, connected
+from ops.cli.output import data, data_json, paper, say
+from ops.cli.quotas import AsJson
+
+if TYPE_CHECKING:
+    from schemas.reviews import ReviewCase
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="job id, or tenant/job id.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the audit trail, not shown to the caller.")]
+By = Annotated[str, typer.Option(metavar="NAME", help="Who decides, if not the user who gives the command.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Frames that moderation leaves to a person.", no_args_is_help=True)
+    group.command("list")(connected(list_cases))
+    for command in (show, approve, refuse):
+        group.command()(connected(command))
+    app.add_typer(group, name="review")
+
+
+def list_cases(
+    place: Place,
+    tenant: Annotated[str, typer.Option(metavar="TENANT", help="Only of this tenant.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs that wait for a person, the oldest first."""
+    from ops.reviews import open_cases
+    from ops.view.reviews import listed
+
+    found = [case for case in open_cases(place.settings) if case.tenant == (tenant or case.tenant)]
+    for case in found if as_json else ():
+        data_json(case)
+    if not as_json:
+        paper().print(listed(found))
+
+
+def show(
+    place: Place,
+    job: Job,
+    frames: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Fetch the chunks and pictures of them to this folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is to be looked at of a job."""
+    from ops.reviews import fetch
+    from ops.storage.open import open_store
+    from ops.view.reviews import shown
+
+    case = _case(place, job)
+    if as_json:
+        data_json(case)
+    else:
+        say(f"{case.job}: {case.provider}")
+        paper().print(shown(case))
+    if frames is not None:
+        store = open_store(place.settings)
+        for chunk in case.chunks:
+            for file in fetch(store, chunk, frames, case.job.replace("/", "-").replace(":", "_")):
+                data(str(file))
+    say(f"next: reelbus review approve {job} --reason '...', or reelbus review refuse {job} --reason '...'")
+
+
+def approve(place: Place, job: Job, reason: Reason, by: By = "") -> None:
+    """Let the frames of a job that wait leave: it goes on."""
+    _decide(place, job, "approve", reason, by)
+    say(f"{job} goes on; next: reelbus watch {job}")
+
+
+def refuse(place: Place, job: Job, reason: Reason, by: By = "") -> None:
+    """Refuse the frames of a job that wait: it ends as rejected, with frames_refused."""
+    _decide(place, job, "refuse", reason, by)
+    say(f"{job} is refused")
+
+
+def _decide(place: Place, job: str, verdict: Literal["approve", "refuse"], reason: str, by: str) -> None:
+    from ops.reviews import decide
+
+    if not reason.strip():
+        raise typer.BadParameter("--reason: is empty; say why, for whoever reads the audit trail")
+    data_json(decide(place.settings, _case(place, job), verdict, reason, by))
+
+
+def _case(place: Place, job: str) -> "ReviewCase":
+    """Raises Fatal when the job waits for nobody."""
+    from ops.reviews import open_cases
+    from producers.client.core import key_of
+    from schemas.errors import Fatal
+
+    for case in open_cases(place.settings):
+        if case.job == key_of(job):
+            return case
+    raise Fatal(f"job {job} does not wait for a review; see: reelbus review list")

@@ -1,0 +1,65 @@
+"""Frames that a person is to look at: read from reviews.open, answered on reviews.decided."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from ops.levels import put, read, who
+from ops.media.chunk_file import opened
+from ops.settings import Settings
+from ops.storage.store import ObjectCorrupt, Store
+from schemas.reviews import ReviewCase, ReviewChunk, ReviewDecision
+from schemas.topics import REVIEWS_DECIDED, REVIEWS_OPEN
+
+MAX_PICTURES = 16
+"""Pictures that are taken out of a chunk, spread evenly, first and last among them."""
+
+
+def open_cases(settings: Settings) -> list[ReviewCase]:
+    """Jobs that wait for a person, the oldest first. Raises Transient when the topic cannot be read."""
+    known = read(settings, REVIEWS_OPEN, ReviewCase)
+    return sorted((case for key, case in known.items() if case.job == key), key=lambda case: case.at_ms)
+
+
+def decide(
+    settings: Settings, case: ReviewCase, verdict: Literal["approve", "refuse"], reason: str, by: str = ""
+) -> ReviewDecision:
+    """Say of all chunks of a case that they may leave, or not. by: who says so; empty: who gives the command.
+
+    Raises Transient when the broker does not take it.
+    """
+    decision = ReviewDecision(
+        job=case.job,
+        verdict=verdict,
+        objects=tuple(chunk.sha256 for chunk in case.chunks),
+        reason=reason,
+        by=by or who(),
+        at_ms=time.time_ns() // 1_000_000,
+    )
+    put(settings, REVIEWS_DECIDED, case.job, decision, f"the review of {case.job} could not be told")
+    return decision
+
+
+def fetch(store: Store, chunk: ReviewChunk, folder: Path, stem: str) -> list[Path]:
+    """Fetch a chunk as <stem>-<index>.mkv and pictures of it as <stem>-<index>-<frame>.png; returns the files.
+
+    Raises ObjectMissing, ObjectCorrupt (also for other bytes than those that are to be looked at), UnreadableChunk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    video = folder / f"{stem}-{chunk.index}.mkv"
+    info = store.fetch(chunk.key, video)
+    if info.sha256 != chunk.sha256:
+        video.unlink()
+        raise ObjectCorrupt(f"object {chunk.key}: the case says sha256 {chunk.sha256}, the store has {info.sha256}")
+    last = max(chunk.frames - 1, 1)
+    count = min(chunk.frames, MAX_PICTURES)
+    wanted = {0} if count == 1 else {i * last // (count - 1) for i in range(count)}
+    made = [video]
+    with opened(video) as (_, pictures):
+        for number, picture in enumerate(pictures):
+            if number in wanted:
+                made.append(folder / f"{stem}-{chunk.index}-{number:04}.png")
+                Image.fromarray(picture.to_ndarray(format="rgb24")).save(made[-1])
+    return made

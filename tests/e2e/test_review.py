@@ -1,0 +1,156 @@
+"""Frames that moderation leaves to a person, through the real pipeline and its command line; dispatch is killed while
+a job waits."""
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ops import topics_admin
+from ops.bus import audit
+from ops.cli.app import app
+from ops.local.kafka import LocalKafka
+from ops.local.supervisor import Supervisor
+from ops.reviews import open_cases
+from ops.settings import Settings
+from ops.stages import STAGES
+from producers.client import Operator
+from schemas.reviews import ReviewCase
+from tests.e2e.fake_model import REGISTRY
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+
+log = logging.getLogger(__name__)
+PATIENCE_S = 240.0
+EVERYTHING = """
+frames_per_second = 1.0
+max_frames = 2
+[[providers]]
+name = "opennsfw"
+threshold = 0.99
+review_from = 1e-9
+"""
+"""Leaves every chunk to a person."""
+
+
+@pytest.fixture(scope="module")
+def stack(broker: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Supervisor]]:
+    folder = tmp_path_factory.mktemp("review")
+    (folder / "registry.toml").write_text(REGISTRY)
+    (folder / "frames.toml").write_text(EVERYTHING)
+    made = Settings(
+        bootstrap_servers=broker.bootstrap_servers,
+        prefix="review",
+        store=str(folder / "store"),
+        data_dir=str(folder),
+        registry=str(folder / "registry.toml"),
+        frame_policy=str(folder / "frames.toml"),
+    )
+    topics_admin.apply(made, topics_admin.plan(made))
+    with Supervisor([(name, 1) for name in STAGES if name != "notify"], made, report=log.info) as supervisor:
+        yield made, supervisor
+
+
+def submit(settings: Settings, job_id: str) -> None:
+    shot = {"prompt": "a ball", "duration_s": 1, "seed": 7}
+    with Operator(settings) as operator:
+        operator.submit({
+            "job_id": job_id, "model": "fake", "shots": [shot],
+            "output": {"width_px": 64, "height_px": 64, "fps": 24},
+        })  # fmt: skip
+
+
+def case_of(settings: Settings, job: str, other_than: ReviewCase | None = None) -> ReviewCase | None:
+    """What waits of a job, once it is something new; None: the job has ended."""
+
+    def found() -> ReviewCase | bool:
+        for case in open_cases(settings):
+            if case.job == job and case != other_than:
+                return case
+        with Operator(settings) as operator:
+            state = operator.state(job)
+        return state is not None and state.state in ("completed", "rejected")
+
+    case = until(found)
+    return case if isinstance(case, ReviewCase) else None
+
+
+def until(found: Callable[[], object]) -> object:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (what := found()):
+        assert time.monotonic() < deadline, "nothing came of it"
+        time.sleep(0.2)
+    return what
+
+
+def command(settings: Settings, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["review", *arguments], env={**settings.environment(), "COLUMNS": "200"})
+    return done.exit_code, done.stdout
+
+
+def trail(settings: Settings, job: str) -> list[tuple[str, str, str]]:
+    found = [entry for _, _, entry in audit.entries(settings) if entry is not None and entry.job == job]
+    return [(entry.kind, entry.by, entry.why) for entry in found]
+
+
+def test_a_job_waits_through_a_kill_and_is_finished_once_a_person_has_seen_every_chunk(
+    stack: tuple[Settings, Supervisor], tmp_path: Path
+) -> None:
+    settings, supervisor = stack
+    submit(settings, "film")
+    case = case_of(settings, "default/film")
+    assert case is not None
+    assert supervisor.kill("dispatch", signal.SIGKILL) is not None
+    code, said = command(settings, "list", "--json")
+    assert (code, json.loads(said)["job"]) == (0, "default/film")
+    code, said = command(settings, "show", "film", "--frames", str(tmp_path / "frames"))
+    assert code == 0
+    assert "a ball" in said
+    pictures = sorted((tmp_path / "frames").glob("default-film-0-*.png"))
+    assert len(pictures) == 16
+    assert Image.open(pictures[0]).size == (64, 64)
+    seen = 0
+    while case is not None:
+        seen += len(case.chunks)
+        assert command(settings, "approve", "film", "--reason", "a ball is a ball", "--by", "grace")[0] == 0
+        case = case_of(settings, "default/film", other_than=case)
+    assert seen == 2
+    with Operator(settings) as operator:
+        state = operator.state("film")
+    assert state is not None
+    assert state.state == "completed"
+    assert trail(settings, "default/film") == [
+        ("accepted", "", ""),
+        ("review", "", ""), ("approved", "grace", "a ball is a ball"),
+        ("review", "", ""), ("approved", "grace", "a ball is a ball"),
+        ("published", "", ""),
+    ]  # fmt: skip
+    code, said = command(settings, "approve", "film", "--reason", "again")
+    assert code == 1
+
+
+def test_a_job_whose_frames_a_person_refuses_ends_and_its_caller_is_not_told_who_or_why(
+    stack: tuple[Settings, Supervisor],
+) -> None:
+    settings, _ = stack
+    submit(settings, "other-film")
+    case = case_of(settings, "default/other-film")
+    assert case is not None
+    assert command(settings, "refuse", "other-film", "--reason", "not on our watch", "--by", "grace")[0] == 0
+    assert case_of(settings, "default/other-film", other_than=case) is None
+    with Operator(settings) as operator:
+        state = operator.state("other-film")
+        ended = next(one for one in operator.results(follow=False) if one.job == "default/other-film")
+    assert state is not None
+    assert (state.state, state.reason and state.reason.code) == ("rejected", "frames_refused")
+    assert "grace" not in str(ended)
+    assert "watch" not in str(ended)
+    assert trail(settings, "default/other-film")[-1] == ("refused", "grace", "not on our watch")
+    assert open_cases(settings) == []
+    assert command(settings, "refuse", "other-film", "--reason", " ")[0] == 2
