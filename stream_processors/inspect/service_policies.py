@@ -69,7 +69,7 @@ class OcrPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     max_frames: Annotated[int, Meta(ge=1, le=64)] = 1
     """Of the sampled frames of a chunk, those with the most edges that text could have."""
-    min_edges: Annotated[float, Meta(ge=0, le=1)] = 0.002
+    min_edges: Annotated[float, Meta(ge=0, le=1)] = 0.0003
     """Share of a frame that must be such edges; others are not read."""
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """Lines that the network is less sure of are not judged."""

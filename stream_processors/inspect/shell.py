@@ -147,7 +147,7 @@ def main(settings: Settings) -> None:
     """Run the stage until it is told to stop."""
     file = Path(settings.frame_policy)
     policy = load_policy(file)
-    inspector = Inspector(open_store(settings), policy, make_moderator(policy, file.parent))
+    inspector = Inspector(open_store(settings), policy, make_moderator(policy, file.parent, Path(settings.policy)))
     run(
         settings, "inspect", [CHUNKS_RENDERED], inspector,
         retry=CHUNKS_RENDERED_RETRY, proves=inspector.proves, give_up=inspector.give_up,
