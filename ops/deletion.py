@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ops.bus import clients
 from ops.bus.sending import Outbox
+from ops.levels import who
 from ops.settings import Settings
 from ops.storage.store import Store
 from schemas.errors import Fatal, Transient
@@ -33,8 +34,11 @@ def files_of(state: JobState) -> tuple[PublishedFile, ...]:
     return () if state.video is None else (state.video.file, state.video.thumbnail, state.video.contact_sheet)
 
 
-def deleted(state: JobState, reason: Reason, now_ms: int) -> JobEvent:
-    """The event that says so; deleting twice gives the same one. Pure. Raises Fatal for a job that is not finished."""
+def deleted(state: JobState, reason: Reason, now_ms: int, by: str = "") -> JobEvent:
+    """The event that says so; deleting twice gives the same one. by: who gave the command. Pure.
+
+    Raises Fatal for a job that is not finished.
+    """
     if state.state not in TERMINAL:
         raise Fatal(f"job {state.job} is {state.state}; cancel it before its files are deleted")
     return JobEvent(
@@ -50,6 +54,7 @@ def deleted(state: JobState, reason: Reason, now_ms: int) -> JobEvent:
         requested_at_ms=state.requested_at_ms,
         reason=reason,
         origin=state.origin,
+        by=by,
     )
 
 
@@ -60,7 +65,7 @@ def delete(settings: Settings, store: Store, states: Iterable[JobState], reason:
     """
     outbox = Outbox(clients.producer(settings), settings.prefix, SOURCE)
     for state in states:
-        event = deleted(state, reason, now_ms)
+        event = deleted(state, reason, now_ms, who())
         for file in files_of(state):
             store.delete(file.key)
         outbox.send([Outgoing(JOBS_EVENTS, state.job, event)])

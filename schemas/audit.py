@@ -20,7 +20,7 @@ AuditKind = Literal[
 
 class AuditEntry(Record, frozen=True, kw_only=True):
     """One entry of the audit trail (topic audit.trail, written by track alone). No prompt, no picture, no message that
-    could quote one, but for what a reviewer gives as reason: the trail may be kept longer than what it speaks of."""
+    could quote one, but for what a person gives as reason: the trail may be kept longer than what it speaks of."""
 
     sequence: int
     """1 for the first entry of its partition, then one more each."""
@@ -57,9 +57,9 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     video_sha256: str = ""
     """Hash of the published file."""
     by: str = ""
-    """Who reviewed."""
+    """Who reviewed, or deleted."""
     why: str = ""
-    """What the reviewer gave as reason."""
+    """What was given as reason for that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,8 @@ class JobEvent(Record, frozen=True, kw_only=True):
     """On job.metered: device-seconds that workers reported too late for the job's progress, in all so far."""
     review: ReviewDecision | None = None
     """What a person decided: on job.review-approved, and when frames were refused by one."""
+    by: str = ""
+    """On job.deleted: who gave the command."""
 
 
 class JobState(Record, frozen=True, kw_only=True):

@@ -60,6 +60,7 @@ COMMAND_MODULES = (
     "batch",
     "video",
     "deletion",
+    "erase",
     "gc",
     "dlq",
     "topics",

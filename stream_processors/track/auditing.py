@@ -50,9 +50,16 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         label=video.provenance.label if video else "",
         mark_payload=video.provenance.mark_payload if video else "",
         video_sha256=video.file.sha256 if video else "",
-        by=event.review.by if event.review else "",
-        why=event.review.reason if event.review else "",
+        by=event.review.by if event.review else event.by,
+        why=_why(event),
     )
+
+
+def _why(event: JobEvent) -> str:
+    """What a person gave as reason. What a stage says of an end may quote its request, and is left out."""
+    if event.review is not None:
+        return event.review.reason
+    return event.reason.message if event.type == "job.deleted" and event.reason is not None else ""
 
 
 def _moderator(event: JobEvent) -> str:

@@ -178,7 +178,7 @@ def _progressed(state: JobState | None, event: JobEvent) -> JobState | None:
 
 
 def _deleted(state: JobState, event: JobEvent) -> JobState | None:
-    """A finished job whose files are gone keeps its row, without what they were."""
+    """A finished job whose files are gone keeps its row, without what they were and what its caller said of it."""
     if event.type != "job.deleted" or state.state == "deleted":
         return None
     return replace(
@@ -188,6 +188,7 @@ def _deleted(state: JobState, event: JobEvent) -> JobState | None:
         updated_at_ms=max(state.updated_at_ms, event.at_ms),
         reason=event.reason,
         metadata={},
+        webhook=None,
         video=None,
         seen=_remembered(state, event),
     )

@@ -80,7 +80,7 @@ def _flat(plain: dict[str, Any], before: str) -> Iterator[tuple[str, str]]:
     for name, value in plain.items():
         if isinstance(value, dict) and name != "metadata":
             yield from _flat(value, f"{before}{name}_")
-        elif not isinstance(value, dict | tuple):
+        elif not isinstance(value, dict | list):
             yield f"{before}{name}", shown(value)
 
 

@@ -1,5 +1,5 @@
-"""Frames that moderation leaves to a person, through the real pipeline and its command line; dispatch is killed while
-a job waits."""
+"""Frames that moderation leaves to a person, and the erasure of what was made, through the real pipeline and its
+command line; dispatch is killed while a job waits."""
 
 import json
 import logging
@@ -20,6 +20,7 @@ from ops.local.supervisor import Supervisor
 from ops.reviews import open_cases
 from ops.settings import Settings
 from ops.stages import STAGES
+from ops.storage.open import open_store
 from producers.client import Operator
 from schemas.reviews import ReviewCase
 from tests.e2e.fake_model import REGISTRY
@@ -57,12 +58,12 @@ def stack(broker: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made, supervisor
 
 
-def submit(settings: Settings, job_id: str) -> None:
+def submit(settings: Settings, job_id: str, **more: object) -> None:
     shot = {"prompt": "a ball", "duration_s": 1, "seed": 7}
     with Operator(settings) as operator:
         operator.submit({
             "job_id": job_id, "model": "fake", "shots": [shot],
-            "output": {"width_px": 64, "height_px": 64, "fps": 24},
+            "output": {"width_px": 64, "height_px": 64, "fps": 24}, **more,
         })  # fmt: skip
 
 
@@ -89,8 +90,18 @@ def until(found: Callable[[], object]) -> object:
     return what
 
 
-def command(settings: Settings, *arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["review", *arguments], env={**settings.environment(), "COLUMNS": "200"})
+def approve_all(settings: Settings, job: str) -> int:
+    """Approves whatever waits of a job until it ends. Returns how many chunks that were."""
+    seen, case = 0, case_of(settings, job)
+    while case is not None:
+        seen += len(case.chunks)
+        assert command(settings, "approve", job, "--reason", "a ball is a ball", "--by", "grace")[0] == 0
+        case = case_of(settings, job, other_than=case)
+    return seen
+
+
+def command(settings: Settings, *arguments: str, of: str = "review") -> tuple[int, str]:
+    done = CliRunner().invoke(app, [of, *arguments], env={**settings.environment(), "COLUMNS": "200"})
     return done.exit_code, done.stdout
 
 
@@ -115,12 +126,7 @@ def test_a_job_waits_through_a_kill_and_is_finished_once_a_person_has_seen_every
     pictures = sorted((tmp_path / "frames").glob("default-film-0-*.png"))
     assert len(pictures) == 16
     assert Image.open(pictures[0]).size == (64, 64)
-    seen = 0
-    while case is not None:
-        seen += len(case.chunks)
-        assert command(settings, "approve", "film", "--reason", "a ball is a ball", "--by", "grace")[0] == 0
-        case = case_of(settings, "default/film", other_than=case)
-    assert seen == 2
+    assert approve_all(settings, "default/film") == 2
     with Operator(settings) as operator:
         state = operator.state("film")
     assert state is not None
@@ -154,3 +160,39 @@ def test_a_job_whose_frames_a_person_refuses_ends_and_its_caller_is_not_told_who
     assert trail(settings, "default/other-film")[-1] == ("refused", "grace", "not on our watch")
     assert open_cases(settings) == []
     assert command(settings, "refuse", "other-film", "--reason", " ")[0] == 2
+
+
+def test_what_was_made_for_a_person_is_erased_and_so_is_what_its_caller_said(
+    stack: tuple[Settings, Supervisor],
+) -> None:
+    settings, _ = stack
+    for name in ("refused", "done", "waiting"):
+        submit(settings, name, metadata={"user": "4711"})
+    submit(settings, "another", metadata={"user": "1"})
+    approve_all(settings, "default/done")
+    for name in ("refused", "waiting", "another"):
+        assert case_of(settings, f"default/{name}") is not None
+    assert command(settings, "refuse", "refused", "--reason", "no")[0] == 0
+    person = ("default", "--metadata", "user=4711")
+    mine = {f"default/{name}" for name in ("refused", "done", "waiting")}
+    code, said = command(settings, *person, "--reason", "asked to", "--dry-run", of="erase")
+    assert (code, set(said.split())) == (0, mine)
+    with Operator(settings) as operator:
+        video = operator.state("done")
+        assert video is not None
+        assert video.video is not None
+        code, said = command(settings, *person, "--reason", "asked to", of="erase")
+        assert (code, set(said.split())) == (0, mine)
+        until(lambda: all(operator.state(job).state == "deleted" for job in mine))  # type: ignore[union-attr]
+        states = {job: operator.state(job) for job in mine}
+        other = operator.state("another")
+    for one in states.values():
+        assert one is not None
+        assert (one.metadata, one.video, one.reason and one.reason.code) == ({}, None, "erased")
+    assert other is not None
+    assert other.metadata == {"user": "1"}
+    assert open_store(settings).head(video.video.file.key) is None
+    (kind, by, why) = trail(settings, "default/done")[-1]
+    assert (kind, why) == ("deleted", "asked to")
+    assert by
+    assert command(settings, *person, "--reason", "once more", of="erase") == (0, "")

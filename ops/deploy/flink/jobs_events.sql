@@ -24,6 +24,7 @@ CREATE TABLE `jobs_events` (
   `steering` ROW<`held` BOOLEAN NOT NULL, `held_at_ms` BIGINT NOT NULL, `held_reason` STRING NOT NULL, `priority` BIGINT NOT NULL, `priority_at_ms` BIGINT NOT NULL, `lane` STRING NOT NULL, `lane_at_ms` BIGINT NOT NULL, `deadline_ms` BIGINT, `deadline_at_ms` BIGINT NOT NULL> COMMENT 'What the orders of the caller have made of the job, on job.steered.',
   `late_device_s` DOUBLE NOT NULL COMMENT 'On job.metered: device-seconds that workers reported too late for the job''s progress, in all so far.',
   `review` ROW<`job` STRING NOT NULL, `verdict` STRING NOT NULL, `objects` ARRAY<STRING NOT NULL> NOT NULL, `reason` STRING NOT NULL, `by` STRING NOT NULL, `at_ms` BIGINT NOT NULL> COMMENT 'What a person decided: on job.review-approved, and when frames were refused by one.',
+  `by` STRING NOT NULL COMMENT 'On job.deleted: who gave the command.',
   `event_time` AS TO_TIMESTAMP_LTZ(`at_ms`, 3),
   `record_key` STRING,
   `record_partition` INT METADATA FROM 'partition' VIRTUAL,
