@@ -51,7 +51,7 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     moderator: str = ""
     """Prompt policy, or provider, that judged."""
     label: str = ""
-    """Text of the visible mark of what was published."""
+    """Text of the visible mark of what was published; "none": it has no such mark, by permission."""
     mark_payload: str = ""
     """Its invisible mark, 16 hex characters."""
     video_sha256: str = ""

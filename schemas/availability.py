@@ -9,7 +9,7 @@ from functools import cache
 import msgspec
 
 from schemas.errors import JobRejected
-from schemas.request import JobRequest, Label, Output, Record, Shot, Transition
+from schemas.request import JobRequest, Output, Record, Shot, Transition
 
 NOT_YET: dict[type[Record], frozenset[str]] = {
     JobRequest: frozenset(
@@ -25,7 +25,6 @@ NOT_YET: dict[type[Record], frozenset[str]] = {
 }  # fmt: skip
 """Fields that only their default is accepted for."""
 BUILT: dict[tuple[type[Record], str], frozenset[str]] = {
-    (Label, "profile"): frozenset(("eu", "cn")),
     (Transition, "kind"): frozenset(("crossfade",)),
     (Output, "container"): frozenset(("mp4",)),
     (Output, "codec"): frozenset(("h264",)),

@@ -85,7 +85,7 @@ class Provenance(Record, frozen=True, kw_only=True):
     seeds: tuple[int, ...]
     """Seed of every shot."""
     label: str
-    """Visible mark: the text that is drawn."""
+    """Visible mark: the text that is drawn; empty of a caller who may have it left out."""
     mark_payload: str
     """The invisible mark's 64-bit payload, hex."""
 

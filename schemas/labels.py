@@ -18,13 +18,15 @@ Profile = Literal["eu", "cn"]
 
 
 class Wording(NamedTuple):
-    """What is drawn."""
+    """What is drawn. Without a text: nothing."""
 
     text: str
     corner: Corner
 
 
 PROFILES: dict[str, Wording] = {"eu": Wording("AI GENERATED", "top-right"), "cn": Wording("AI生成", "top-left")}
+UNLABELLED = Wording("", "top-right")
+"""Of a caller who may leave the visible mark out."""
 _SAYS_AI = re.compile(
     r"(?<![a-zà-ÿа-яёіїα-ω0-9])(?:a\.?i\.?|k\.?i\.?|i\.?a\.?|ии|si|mi|yz|τν|ші|tn)(?![a-zà-ÿа-яёіїα-ω0-9])"
     r"|artificial|artificiel|artificiale|künstlich|kunstmatig|sztuczn|искусственн|штучн|yapay|buatan"
@@ -38,13 +40,21 @@ def wording(label: Label | None, default: str) -> Wording:
     """What is drawn for a request. default: profile of the installation."""
     if label is None:
         return PROFILES[default]
+    if label.profile == "none":
+        return UNLABELLED
     usual = PROFILES[label.profile]
     return Wording(label.text or usual.text, label.position or usual.corner)
 
 
 def check(label: Label) -> None:
-    """Raises JobRejected when an own text does not say what its profile wants said, or cannot be one line."""
+    """Raises JobRejected when an own text does not say what its profile wants said, or cannot be one line. Who may
+    leave the mark out is not looked at here."""
     text = label.text
+    if label.profile == "none":
+        if given := next((name for name in ("text", "position") if getattr(label, name)), ""):
+            field = f"label.{given}"
+            raise JobRejected("invalid_request", f"{field}: profile none draws nothing; leave it out", field)
+        return
     if not text:
         return
     if unusual := next((c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")), ""):

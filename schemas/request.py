@@ -241,7 +241,7 @@ class Label(Record, frozen=True, kw_only=True):
     """The visible mark that says: generated."""
 
     profile: Literal["eu", "cn", "none"]
-    """Rule that it follows; none needs a permission that is audited."""
+    """Rule that it follows. none: nothing is drawn, for tenants that may have it so; the other marks stay."""
     text: Annotated[str, Meta(max_length=80)] = ""
     """Own text instead of the profile's."""
     position: Literal["", "top-left", "top-right", "bottom-left", "bottom-right"] = ""

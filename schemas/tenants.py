@@ -31,6 +31,9 @@ class TenantEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     keys: tuple[TenantKey, ...] = ()
     reply_topics: tuple[Annotated[str, Meta(pattern=REPLY_PATTERN)], ...] | None = None
     """Full topic names, or beginnings that end in ".*". Left out: <prefix>.replies.<tenant>.*"""
+    may_omit_label: bool = False
+    """Signed requests may ask for videos without visible mark (label.profile none). Who looks at them has to be told in
+    another way: that is then the tenant's duty."""
 
 
 class TenantsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -102,9 +102,13 @@ def tenants(
     over: Annotated[
         float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Only who is above; exit code 1 if anybody is.")
     ] = None,
+    least: Annotated[int, typer.Option(metavar="N", min=1, help="With --over: only who had so many refused.")] = 1,
+    pause: Annotated[bool, typer.Option("--pause", help="With --over: pause those tenants.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Of how many of their requests moderation refused prompt or frames, by tenant."""
+    if over is None and (pause or least > 1):
+        raise typer.BadParameter("--pause and --least say whom --over means; give --over SHARE too")
     from ops.bus import audit
     from ops.conduct import conduct
     from ops.view.table import plain_table
@@ -112,7 +116,7 @@ def tenants(
 
     since_ms = ms_of(since)
     found = conduct((entry for _, _, entry in audit.entries(place.settings) if entry is not None), since_ms)
-    shown = [one for one in found if over is None or one.share > over]
+    shown = [one for one in found if over is None or (one.share > over and one.refused_content >= least)]
     numbers = ("accepted", "refused", "by moderation", "share")
     table = plain_table("tenant", *numbers, "last", numbers=numbers)
     for one in shown:
@@ -125,8 +129,22 @@ def tenants(
     if not as_json:
         paper().print(table)
     if over is not None and shown:
-        say("next: reelbus pause tenant NAME stops what a tenant has in line")
+        if pause:
+            _pause(place, [one.tenant for one in shown], over)
+        else:
+            say("next: --pause, or reelbus pause tenant NAME, stops what a tenant has in line")
         raise typer.Exit(1)
+
+
+def _pause(place: Place, found: list[str], over: float) -> None:
+    """Those that are paused already keep the reason that they have."""
+    from ops.switches import switched_off, turn
+
+    already = {switch.name for switch in switched_off(place.settings) if switch.kind == "tenant"}
+    for tenant in found:
+        if tenant not in already:
+            turn(place.settings, "tenant", tenant, "off", f"moderation refused more than {over:.0%} of its requests")
+            say(f"tenant {tenant} is paused; next: reelbus unpause tenant {tenant}")
 
 
 def _noted(file: Path) -> "dict[int, Head]":

@@ -99,9 +99,11 @@ def _check_texts(request: JobRequest, limits: JobLimits) -> None:
 
 
 def _check_label(request: JobRequest, offer: Offer) -> None:
-    if request.label is None or not request.label.text:
+    if request.label is None:
         return
     labels.check(request.label)
+    if not request.label.text:
+        return
     if why := offer.undrawable(request.label.text, request.output.width_px, request.output.height_px):
         raise _refusal("label.text", why)
 

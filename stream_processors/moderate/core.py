@@ -59,6 +59,7 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
         _check_key(record.key, request.job_id)
         _check_lane(request, lane)
         examine(request, record.timestamp_ms, rules)
+        _check_unlabelled(request, key_id, rules.tenants)
     except JobRejected as refusal:
         refused = _reject(record, _answerable(request, lane, refusal, rules), refusal, rules, key_id)
         return Rejected(replace(refused.event, fingerprint=_mark(request)))
@@ -81,7 +82,8 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
 
 
 def examine(request: JobRequest, now_ms: int, rules: Rules) -> None:
-    """All that a request must meet besides who sends it and where. Raises JobRejected for the first thing at fault.
+    """All that a request must meet besides who sends it and where, and what that one may. Raises JobRejected for the
+    first thing at fault.
 
     now_ms: timestamp of the request record
     """
@@ -222,6 +224,13 @@ def _key_fault(key: bytes | None, job_id: str) -> str:
         return f'key: missing; the record key must be the job_id, "{job_id}"'
     shown = key[:40].decode("utf-8", "replace").encode("unicode_escape").decode()
     return f'key: found "{shown}"; the record key must be the job_id, "{job_id}"'
+
+
+def _check_unlabelled(request: JobRequest, key_id: str, tenants: Tenants) -> None:
+    if request.label is None or request.label.profile != "none" or tenants.may_omit_label(request.tenant, key_id):
+        return
+    right = "the operator lets a tenant do so in the tenants file (may_omit_label), for signed requests"
+    raise JobRejected("label_required", f"label.profile: found none; {right}; use eu or cn", "label.profile")
 
 
 def _check_reply_topic(request: JobRequest, tenants: Tenants) -> None:

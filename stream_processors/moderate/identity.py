@@ -55,10 +55,12 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One tenant. reply_topics: full names, or beginnings that end in ".*"."""
+    """One tenant. reply_topics: full names, or beginnings that end in ".*". may_omit_label: it may have videos made
+    without visible mark."""
 
     keys: Mapping[str, Key]
     reply_topics: Sequence[str]
+    may_omit_label: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,12 @@ class Tenants:
         if age_ms < -self.max_clock_skew_ms:
             why = f"signed {-age_ms // 1000} s after the broker had it; set the sender's clock"
             raise IdentityRefused("signature_early", why)
+
+    def may_omit_label(self, tenant: str, key_id: str) -> bool:
+        """Whether a request may ask for no visible mark. key_id: of the key that proved the tenant; without a proof
+        nobody may."""
+        member = (self.members or {}).get(tenant)
+        return bool(key_id) and member is not None and member.may_omit_label
 
     def reply_topic_allowed(self, tenant: str, topic: str) -> bool:
         """Whether this tenant may be answered there."""

@@ -50,7 +50,8 @@ def build(file: TenantsFile, secrets: Mapping[str, str], prefix: str) -> Tenants
 
 def _member(name: str, entry: TenantEntry, secrets: Mapping[str, str], prefix: str) -> Member:
     patterns = entry.reply_topics if entry.reply_topics is not None else (f"{reply_topics_of(name, prefix)}*",)
-    member = Member({key.id: _key(name, key, secrets) for key in entry.keys}, patterns)
+    keys = {key.id: _key(name, key, secrets) for key in entry.keys}
+    member = Member(keys, patterns, entry.may_omit_label)
     rules = Tenants(prefix, {name: member})
     for topic in LIVE_TOPICS:
         own = topic.name(prefix)

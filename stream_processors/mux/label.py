@@ -44,9 +44,14 @@ class Plate:
         return int(self.luma.shape[0])
 
 
+_NOTHING = Plate(0, 0, 0, np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8))
+
+
 @lru_cache(maxsize=64)
 def plate(width_px: int, height_px: int, words: Wording = USUAL, lettering: Lettering = PLAIN) -> Plate:
-    """The plate for pictures of this size; cut off where it would be wider than the picture."""
+    """The plate for pictures of this size; cut off where it would be wider than the picture. Without words: empty."""
+    if not words.text:
+        return _NOTHING
     size = lettering.size(words.text, width_px, height_px)
     box = lettering.box(words.text, size)
     plate_width, plate_height = plate_size(box)
@@ -93,6 +98,8 @@ class Stamp:
 
 def stamp_image(image: Image.Image, art: Plate) -> None:
     """Paste the plate onto an RGB image in place."""
+    if not art.luma.size:
+        return
     ink = np.clip((art.luma.astype(np.int32) - _BLACK) * 255 // (_WHITE - _BLACK), 0, 255).astype(np.uint8)
     image.paste(Image.merge("RGB", [Image.fromarray(ink)] * 3), (art.x_px, art.y_px), Image.fromarray(art.opacity))
 
@@ -107,6 +114,6 @@ class Labeller:
     def plate(self, width_px: int, height_px: int) -> Plate:
         """The plate for pictures of this size. Own words that do not fit (on a contact sheet) give way to the usual."""
         words = self.words
-        if not self.lettering.fits(words.text, width_px, height_px):
+        if words.text and not self.lettering.fits(words.text, width_px, height_px):
             words = Wording(USUAL.text, words.corner)
         return plate(width_px, height_px, words, self.lettering)

@@ -47,7 +47,7 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         field=reason.field if reason else "",
         category=event.frames.category if event.frames is not None else "",
         moderator=_moderator(event),
-        label=video.provenance.label if video else "",
+        label=(video.provenance.label or "none") if video else "",
         mark_payload=video.provenance.mark_payload if video else "",
         video_sha256=video.file.sha256 if video else "",
         by=event.review.by if event.review else event.by,

@@ -49,6 +49,7 @@ id = "both"
 hmac_secret_file = "globex.key"
 [tenants.globex]
 reply_topics = ["answers.globex", "reelbus.replies.globex.*"]
+may_omit_label = true
 """
 
 
@@ -328,3 +329,16 @@ def test_a_key_file_makes_the_same_signer(tmp_path: Path) -> None:
         with pytest.raises(Fatal) as caught:
             Signer.from_file(file)
         assert SECRET.decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize(("signer", "tenant", "told"), [(globex, "globex", ""), (acme, "acme", "label_required")])
+def test_who_signed_and_may_leaves_the_visible_mark_out(
+    signer: Callable[[], Signer], tenant: str, told: str, rules: Rules
+) -> None:
+    plain = {"job_id": "j1", "tenant": tenant, "lane": "bulk", "label": {"profile": "none"},
+             "shots": [{"prompt": "a red ball", "duration_s": 1}]}  # fmt: skip
+    value = json.dumps(plain).encode()
+    header = signer().sign(TOPICS[2], tenant, "j1", value)
+    (event, *_) = step(rules, Incoming(TOPICS[2], 0, 0, b"j1", value, (header,), NOW_MS))
+    assert isinstance(event.record, JobEvent)
+    assert (event.record.reason.code if event.record.reason else "") == told

@@ -18,6 +18,15 @@ def test_a_request_without_a_label_gets_the_installations_and_one_with_a_label_i
     assert wording(own, "cn") == Wording("Made with AI", "bottom-left")
 
 
+@pytest.mark.parametrize("field", ["text", "position"])
+def test_no_mark_has_neither_words_nor_a_corner(field: str) -> None:
+    check(Label(profile="none"))
+    assert wording(Label(profile="none"), "cn").text == ""
+    more = {"text": "Made with AI", "position": "top-left"}
+    with pytest.raises(JobRejected, match=rf"label\.{field}: profile none draws nothing; leave it out"):
+        check(Label(profile="none", **{field: more[field]}))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("profile", "text"),
     [

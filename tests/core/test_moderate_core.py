@@ -26,7 +26,7 @@ from schemas.request import JobOrder, JobRequest, Shot
 from schemas.work import Command
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.core import Cleared, Rejected, Rules, judge, order
-from stream_processors.moderate.identity import Tenants
+from stream_processors.moderate.identity import Member, Tenants
 from stream_processors.moderate.reading import RIGHT
 from stream_processors.moderate.shell import decide
 
@@ -410,7 +410,6 @@ NOT_YET = [
     (request(not_before_ms=NOW_MS + 1), "not_before_ms"),
     (request(music={"media": {"uri": "s3://bucket/song.flac"}}), "music"),
     (request(narration={"text": "Once upon a time"}), "narration"),
-    (request(label={"profile": "none"}), "label.profile"),
     (shot(style="anime"), "shots[0].style"),
     (shot(source_video={"uri": "s3://bucket/clip.mp4"}), "shots[0].source_video"),
     (shot(controls=[{"kind": "pose", "media": {"uri": "s3://bucket/pose.mp4"}}]), "shots[0].controls"),
@@ -431,6 +430,17 @@ def test_a_label_that_does_not_say_ai_or_cannot_be_drawn_is_refused() -> None:
     code, field, message = refused(request(label=wide), rules=drawing)
     assert (code, field, message) == ("invalid_request", "label.text", "label.text: too wide")
     assert isinstance(judged(request(label=wide)), Cleared)
+
+
+def test_the_visible_mark_is_left_out_for_nobody_who_did_not_prove_a_permission() -> None:
+    unlabelled = request(label={"profile": "none"})
+    assert refused(unlabelled)[:2] == ("label_required", "label.profile")
+    permitted = Tenants("reelbus", {"default": Member({}, (), may_omit_label=True)}, require_signatures=False)
+    lenient = dataclasses.replace(RULES, tenants=permitted)
+    assert refused(unlabelled, rules=lenient)[:2] == ("label_required", "label.profile"), "it is not signed"
+    assert permitted.may_omit_label("default", "key-1")
+    assert not permitted.may_omit_label("acme", "key-1")
+    assert not Tenants("reelbus").may_omit_label("default", "key-1")
 
 
 @pytest.mark.parametrize(("body", "field"), NOT_YET, ids=[field for _, field in NOT_YET])

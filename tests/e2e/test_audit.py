@@ -10,7 +10,8 @@ from ops.bus import audit, clients
 from ops.bus.sending import Outbox
 from ops.cli.app import app
 from ops.settings import Settings
-from schemas.events import JobEvent
+from ops.switches import switched_off
+from schemas.events import JobEvent, Reason
 from schemas.records import Outgoing
 from schemas.topics import AUDIT_TRAIL, JOBS_EVENTS
 from tests.e2e.stage_process import running
@@ -46,6 +47,34 @@ def command(settings: Settings, *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+def refusals(tenant: str, prompts: int, others: int) -> list[Outgoing]:
+    codes = ["prompt_refused"] * prompts + ["limit_exceeded"] * others
+    return [
+        Outgoing(JOBS_EVENTS, f"{tenant}/{n}", JobEvent(
+            id=f"{tenant}-{n}", source="moderate", type="job.rejected", job=f"{tenant}/{n}", at_ms=n,
+            reason=Reason(code=code, message="refused"),
+        ))
+        for n, code in enumerate(codes)
+    ]  # fmt: skip
+
+
+def test_who_is_refused_too_often_is_paused_and_nobody_else(settings: Settings) -> None:
+    outbox = Outbox(clients.producer(settings), settings.prefix, "test")
+    with running(settings, "ops", "run", "track"):
+        outbox.send([*refusals("often", 4, 1), *refusals("once", 1, 0), *refusals("clumsy", 1, 9)])
+        assert outbox.producer.flush(30) == 0
+        deadline = time.monotonic() + PATIENCE_S
+        while len(kinds(settings)) < 16:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    for _ in range(2):
+        code, said = command(settings, "tenants", "--over", "0.5", "--least", "2", "--pause")
+        assert code == 1
+        assert "often" in said
+        (switch,) = switched_off(settings)
+        assert (switch.kind, switch.name, switch.state) == ("tenant", "often", "off")
+
+
 def test_chains_hold_through_kills_and_what_is_put_between_shows(settings: Settings, tmp_path: Path) -> None:
     outbox = Outbox(clients.producer(settings), settings.prefix, "test")
     step = JOBS // (KILLS + 1)
@@ -73,6 +102,8 @@ def test_chains_hold_through_kills_and_what_is_put_between_shows(settings: Setti
     assert (code, said.count("BROKEN")) == (1, 1)
     assert "is no audit entry" in said
     assert command(settings, "tenants", "--over", "0")[0] == 0, "nobody was refused"
+    assert command(settings, "tenants", "--pause")[0] == 2
+    assert switched_off(settings) == []
     code, said = command(settings, "list", "--job", "acme/7")
     assert code == 0
     assert ("accepted" in said, "cancelled" in said, "acme/8" in said) == (True, True, False)

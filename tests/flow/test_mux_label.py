@@ -9,6 +9,7 @@ from PIL import Image
 
 from ops.media.lettering import Lettering
 from schemas.labels import PROFILES, Wording
+from schemas.mark_payload import payload_of
 from schemas.plan import Plan
 from schemas.request import Label, Output
 from stream_processors.mux.assemble import Assembled, assemble
@@ -54,6 +55,19 @@ def test_a_job_that_does_not_say_gets_what_the_installation_draws(tmp_path: Path
     made_of = made(tmp_path, labelled(None), Labels("cn"))
     luma = planes_of(decode(made_of.video)[0]).luma
     assert correlation(luma, PROFILES["cn"]) > FOUND_AT > correlation(luma, PROFILES["eu"])
+
+
+def test_without_a_mark_nothing_is_drawn_and_the_other_marks_stay(tmp_path: Path) -> None:
+    plan = labelled(Label(profile="none"))
+    (tmp_path / "with").mkdir()
+    bare, usual = made(tmp_path, plan, Labels("cn")), made(tmp_path / "with", labelled(None), Labels("eu"))
+    for mine, other in zip(decode(bare.video), decode(usual.video), strict=True):
+        luma, drawn = planes_of(mine).luma, planes_of(other).luma
+        assert max(correlation(luma, words) for words in PROFILES.values()) < FOUND_AT
+        assert np.abs(luma[120:].astype(int) - drawn[120:]).mean() < 1, "elsewhere it is the same picture"
+    for picture in (bare.thumbnail, bare.contact_sheet):
+        assert label_score([np.asarray(Image.open(picture).convert("L"))]) < FOUND_AT
+    assert bare.mark.payload == payload_of(plan.job)
 
 
 def test_own_words_are_drawn_and_give_way_to_the_usual_ones_where_they_do_not_fit() -> None:

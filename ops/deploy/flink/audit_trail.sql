@@ -15,7 +15,7 @@ CREATE TABLE `audit_trail` (
   `field` STRING NOT NULL COMMENT 'The field that was refused.',
   `category` STRING NOT NULL COMMENT 'Category that moderation named, or suspects.',
   `moderator` STRING NOT NULL COMMENT 'Prompt policy, or provider, that judged.',
-  `label` STRING NOT NULL COMMENT 'Text of the visible mark of what was published.',
+  `label` STRING NOT NULL COMMENT 'Text of the visible mark of what was published; "none": it has no such mark, by permission.',
   `mark_payload` STRING NOT NULL COMMENT 'Its invisible mark, 16 hex characters.',
   `video_sha256` STRING NOT NULL COMMENT 'Hash of the published file.',
   `by` STRING NOT NULL COMMENT 'Who reviewed, or deleted.',

@@ -231,7 +231,7 @@ SCHEMAS = {
         'deadline_ms","type":["null","long"],"default":null},{"name":"deadline_at_ms","type":"long","default"'
         ':0}]}],"default":null},{"name":"late_device_s","type":"double","default":0.0}]}'
     ),
-    65: (
+    66: (
         '{"type":"record","name":"JobEvent","namespace":"reelbus.v1","fields":[{"name":"id","type":"string"},'
         '{"name":"source","type":"string"},{"name":"type","type":"string"},{"name":"job","type":"string"},{"n'
         'ame":"at_ms","type":"long"},{"name":"lane","type":"string","default":"standard"},{"name":"model","ty'

@@ -96,7 +96,7 @@ SCHEMAS = {
         'o"},{"name":"key_id","type":"string","default":""}]},"default":{"ce_id":"","ce_source":"","tracepare'
         'nt":"","tracestate":"","baggage":"","format":"avro","key_id":""}}]}'
     ),
-    66: (
+    67: (
         '{"type":"record","name":"JobFinished","namespace":"reelbus.v1","fields":[{"name":"id","type":"string'
         '"},{"name":"job","type":"string"},{"name":"job_id","type":"string"},{"name":"tenant","type":"string"'
         '},{"name":"state","type":"string"},{"name":"lane","type":"string"},{"name":"model","type":"string"},'

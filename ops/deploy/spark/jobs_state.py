@@ -262,7 +262,7 @@ SCHEMAS = {
         '{"name":"deadline_ms","type":["null","long"],"default":null},{"name":"deadline_at_ms","type":"long",'
         '"default":0}]}],"default":null},{"name":"late_device_s","type":"double","default":0.0}]}'
     ),
-    68: (
+    70: (
         '{"type":"record","name":"JobState","namespace":"reelbus.v1","fields":[{"name":"job","type":"string"}'
         ',{"name":"state","type":"string"},{"name":"sequence","type":"long"},{"name":"lane","type":"string"},'
         '{"name":"model","type":"string"},{"name":"requested_at_ms","type":"long"},{"name":"updated_at_ms","t'

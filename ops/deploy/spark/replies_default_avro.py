@@ -173,7 +173,7 @@ SCHEMAS = {
         'name":"deadline_ms","type":["null","long"],"default":null},{"name":"deadline_at_ms","type":"long","d'
         'efault":0}]}],"default":null}]}'
     ),
-    67: (
+    68: (
         '{"type":"record","name":"JobReply","namespace":"reelbus.v1","fields":[{"name":"id","type":"string"},'
         '{"name":"type","type":"string"},{"name":"tenant","type":"string"},{"name":"job_id","type":"string"},'
         '{"name":"job","type":"string"},{"name":"sequence","type":"long"},{"name":"at_ms","type":"long"},{"na'

@@ -10,7 +10,7 @@ from pyspark.sql.functions import coalesce, col, conv, expr, hex, timestamp_mill
 TOPIC = "reelbus.reviews.open.v1"
 BOOTSTRAP_SERVERS = "127.0.0.1:19092"
 SCHEMAS = {
-    70: (
+    73: (
         '{"type":"record","name":"ReviewCase","namespace":"reelbus.v1","fields":[{"name":"job","type":"string'
         '"},{"name":"tenant","type":"string"},{"name":"provider","type":"string"},{"name":"at_ms","type":"lon'
         'g"},{"name":"chunks","type":{"type":"array","items":{"type":"record","name":"ReviewChunk","namespace'
