@@ -11,7 +11,6 @@ from ops.settings import Settings
 from schemas.work import FrameVerdict
 from stream_processors.inspect.core import BlocklistPolicy, OpenNsfwPolicy, Policy, ProviderPolicy, combine
 from stream_processors.inspect.service_policies import AzurePolicy, OcrPolicy, OpenAiPolicy, RekognitionPolicy
-from stream_processors.inspect.thresholds import merged
 
 SHIPPED_PROMPTS = Path(Settings().policy)
 
@@ -61,21 +60,21 @@ def _make(policy: ProviderPolicy, folder: Path, prompt_policy: Path) -> FrameMod
 
 
 def _service(policy: OpenAiPolicy | RekognitionPolicy | AzurePolicy, folder: Path) -> FrameModerator:
-    from stream_processors.inspect.services.asking import Asking
+    from stream_processors.inspect.services.asking import Asking, rules_of
 
     match policy:
         case OpenAiPolicy():
             from stream_processors.inspect.services.over_http import open_ai
 
-            return Asking(open_ai(policy, folder), policy, merged(policy.thresholds, "openai"))
+            return Asking(open_ai(policy, folder), policy, rules_of(policy, "openai"))
         case AzurePolicy():
             from stream_processors.inspect.services.over_http import azure_safety
 
-            return Asking(azure_safety(policy, folder), policy, merged(policy.thresholds, "azure"))
+            return Asking(azure_safety(policy, folder), policy, rules_of(policy, "azure"))
         case RekognitionPolicy():
             from stream_processors.inspect.services.rekognition import Rekognition
 
-            return Asking(Rekognition(policy, folder), policy, merged(policy.thresholds, "rekognition"))
+            return Asking(Rekognition(policy, folder), policy, rules_of(policy, "rekognition"))
 
 
 def make_moderator(policy: Policy, folder: Path = Path(), prompt_policy: Path = SHIPPED_PROMPTS) -> FrameModerator:

@@ -19,6 +19,8 @@ class ServicePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     thresholds: dict[Category, Threshold] = {}
     """Score from which a frame is blocked, or "never"; the defaults hold for categories that are not named."""
+    review_from: dict[Category, Annotated[float, Meta(gt=0, le=1)]] = {}
+    """Score from which a person is asked; nobody is for categories that are not named."""
     timeout_s: Annotated[float, Meta(gt=0, le=30)] = 10.0
     """One request, from the lookup of the name to the last byte of the answer."""
     chunk_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 45.0

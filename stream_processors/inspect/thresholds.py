@@ -39,3 +39,11 @@ def merged(own: Mapping[Category, Threshold], provider: str) -> dict[str, float]
             )
         thresholds[category] = OFF if threshold == "never" else threshold
     return thresholds
+
+
+def check_review(review_from: Mapping[Category, float], thresholds: Mapping[str, float], provider: str) -> None:
+    """Raises Fatal for a category that nobody would be asked about, since it blocks before."""
+    for category, score in review_from.items():
+        if score >= thresholds[category]:
+            right = f"expected less than {thresholds[category]:g}, from where on it is blocked"
+            raise Fatal(f'frame policy: provider {provider}, review_from."{category}": found {score:g}; {right}')

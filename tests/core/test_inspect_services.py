@@ -9,14 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Fatal
+from stream_processors.inspect.service_policies import ServicePolicy
 from stream_processors.inspect.services import azure, labels, openai
-from stream_processors.inspect.services.asking import verdict_by_category
+from stream_processors.inspect.services.asking import Rules, rules_of, verdict_by_category
 from stream_processors.inspect.services.breaker import Breaker
 from stream_processors.inspect.services.labels import Label, scores_of
 from stream_processors.inspect.services.outcome import Unanswered, check_status, check_type, code_in
 from stream_processors.inspect.services.waiting import LONGEST_S, pause_s
 from stream_processors.inspect.thresholds import CATEGORIES, DEFAULTS, GRAVEST_FIRST, merged
 from tests.hostile import moderation_server as served
+
+SHIPPED = Rules(merged({}, "p"), {})
 
 
 def without(value: dict[str, Any], *path: str) -> dict[str, Any]:
@@ -119,7 +122,7 @@ def test_a_low_flag_does_not_hide_a_high_score() -> None:
     lie = served.openai_result(scores={"sexual": 0.99})
     lie |= {"flagged": False, "categories": dict.fromkeys(CATEGORIES, False)}
     scores = openai.parse(json.dumps(served.openai(lie)).encode())
-    assert verdict_by_category([scores], merged({}, "p"), "p").verdict == "block"
+    assert verdict_by_category([scores], SHIPPED, "p").verdict == "block"
 
 
 def test_openai_is_asked_in_its_own_form() -> None:
@@ -200,31 +203,38 @@ def test_a_label_that_counts_is_never_lost_but_to_one_right_under_it(found: list
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_each_category_blocks_from_its_threshold_on(category: str) -> None:
-    thresholds = merged({}, "p")
-    just, under = thresholds[category], thresholds[category] - 0.01
-    block = verdict_by_category([{category: under}, {category: just}], thresholds, "p 1")
+    just, under = SHIPPED.thresholds[category], SHIPPED.thresholds[category] - 0.01
+    block = verdict_by_category([{category: under}, {category: just}], SHIPPED, "p 1")
     assert (block.verdict, block.category, block.score, block.frames_checked, block.provider) == (
         "block", category, just, 2, "p 1",
     )  # fmt: skip
-    allow = verdict_by_category([{category: under}], thresholds, "p 1")
+    allow = verdict_by_category([{category: under}], SHIPPED, "p 1")
     assert (allow.verdict, allow.category, allow.provider, allow.score) == ("allow", "", "p 1", under)
 
 
 def test_the_gravest_category_is_named_and_an_unknown_one_counts() -> None:
     assert set(GRAVEST_FIRST) == set(CATEGORIES) == set(DEFAULTS)
-    assert (
-        verdict_by_category([{"sexual": 1.0, "sexual/minors": 0.2}], merged({}, "p"), "p").category == "sexual/minors"
-    )
-    assert verdict_by_category([{"brand-new": 0.5}], merged({}, "p"), "p").category == "brand-new"
+    assert verdict_by_category([{"sexual": 1.0, "sexual/minors": 0.2}], SHIPPED, "p").category == "sexual/minors"
+    assert verdict_by_category([{"brand-new": 0.5}], SHIPPED, "p").category == "brand-new"
 
 
 def test_a_policy_may_loosen_every_category_but_one() -> None:
-    thresholds = merged({"sexual": "never", "violence": 0.99, "sexual/minors": 0.05}, "p")
-    assert verdict_by_category([{"sexual": 1.0, "violence": 0.98}], thresholds, "p").verdict == "allow"
-    assert verdict_by_category([{"sexual/minors": 0.06}], thresholds, "p").verdict == "block"
+    rules = Rules(merged({"sexual": "never", "violence": 0.99, "sexual/minors": 0.05}, "p"), {})
+    assert verdict_by_category([{"sexual": 1.0, "violence": 0.98}], rules, "p").verdict == "allow"
+    assert verdict_by_category([{"sexual/minors": 0.06}], rules, "p").verdict == "block"
     for loose in (0.11, 1.0, "never"):
         with pytest.raises(Fatal, match=r'thresholds\."sexual/minors": found .*; expected at most 0\.1'):
             merged({"sexual/minors": loose}, "p")  # type: ignore[dict-item]
+
+
+def test_a_person_is_asked_about_what_is_in_doubt_and_a_later_frame_may_still_block() -> None:
+    rules = rules_of(ServicePolicy(review_from={"violence": 0.3, "sexual": 0.2}), "p")
+    doubt = verdict_by_category([{"violence": 0.35, "sexual": 0.4}, {}], rules, "p")
+    assert (doubt.verdict, doubt.category, doubt.score) == ("review", "sexual", 0.4)
+    assert verdict_by_category([{"violence": 0.29, "sexual": 0.1, "hate": 0.49}], rules, "p").verdict == "allow"
+    assert verdict_by_category([{"sexual": 0.4}, {"hate": 0.5}], rules, "p").category == "hate"
+    with pytest.raises(Fatal, match=r'review_from\."sexual": found 0\.5; expected less than 0\.5'):
+        rules_of(ServicePolicy(review_from={"sexual": 0.5}), "p")
 
 
 @pytest.mark.parametrize(("code", "said"), [(401, "key_file"), (403, "key_file"), (404, "endpoint")])

@@ -120,6 +120,15 @@ def test_a_policys_own_thresholds_and_labels_hold(server: Server, tmp_path: Path
     assert dry.judge(FRAMES).category == "illicit"
 
 
+def test_doubt_about_one_frame_does_not_spare_the_next_one(server: Server, tmp_path: Path) -> None:
+    moderator = moderator_of(server, "azure", tmp_path, review_from={"violence": 0.3})
+    server.always = says(served.azure(Violence=2))
+    doubt = moderator.judge(FRAMES)
+    assert (doubt.verdict, doubt.category, doubt.frames_checked) == ("review", "violence", 2)
+    server.script, server.always = [server.always], says(served.azure(Sexual=6))
+    assert (moderator.judge(FRAMES).verdict, moderator.judge(FRAMES).category) == ("block", "sexual")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_that_comes_back_is_asked_again_after_growing_waits(
     server: Server, tmp_path: Path, service: str

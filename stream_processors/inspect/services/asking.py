@@ -3,7 +3,8 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from stream_processors.inspect.services.breaker import Breaker
 from stream_processors.inspect.services.outcome import Unanswered
 from stream_processors.inspect.services.pictures import jpeg
 from stream_processors.inspect.services.waiting import LONGEST_IN_PLACE_S, pause_s
-from stream_processors.inspect.thresholds import GRAVEST_FIRST, UNLISTED
+from stream_processors.inspect.thresholds import GRAVEST_FIRST, UNLISTED, check_review, merged
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,33 @@ class Service(Protocol):
         ...
 
 
-def verdict_by_category(
-    frames: list[Mapping[str, float]], thresholds: Mapping[str, float], provider: str
-) -> FrameVerdict:
-    """The verdict of several frames' scores: the gravest category that reaches its threshold. What a service does not
-    speak of counts as 0, and a name that is not in the list has a threshold too."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """From which score on a category is blocked, and from which a person is asked."""
+
+    thresholds: Mapping[str, float]
+    review_from: Mapping[str, float]
+
+
+def rules_of(policy: ServicePolicy, provider: str) -> Rules:
+    """Of a policy, with the defaults. Raises Fatal for what it may not say."""
+    thresholds = merged(policy.thresholds, provider)
+    check_review(policy.review_from, thresholds, provider)
+    return Rules(thresholds, {str(name): score for name, score in policy.review_from.items()})
+
+
+def verdict_by_category(frames: Sequence[Mapping[str, float]], rules: Rules, provider: str) -> FrameVerdict:
+    """The verdict of several frames' scores: of categories that block the gravest one. What a service does not speak of
+    counts as 0, and a name that is not in the list has a threshold too."""
     names = dict.fromkeys([*GRAVEST_FIRST, *sorted({name for scores in frames for name in scores})])
     verdicts = [
-        verdict_of([scores.get(name, 0.0) for scores in frames], thresholds.get(name, UNLISTED), provider, name)
+        verdict_of(
+            [scores.get(name, 0.0) for scores in frames],
+            rules.thresholds.get(name, UNLISTED),
+            provider,
+            name,
+            rules.review_from.get(name),
+        )
         for name in names
     ]
     return replace(combine(verdicts), provider=provider)
@@ -55,24 +75,24 @@ class Asking:
         self,
         service: Service,
         policy: ServicePolicy,
-        thresholds: Mapping[str, float],
+        rules: Rules,
         *,
         clock_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._service, self._policy, self._thresholds = service, policy, thresholds
+        self._service, self._policy, self._rules = service, policy, rules
         self._breaker = Breaker(policy.breaker_failures, policy.breaker_open_s)
         self._clock_s, self._sleep, self._jitter = clock_s, sleep, jitter
 
     def judge(self, frames: NDArray[np.uint8]) -> FrameVerdict:
-        """Frame by frame; one that is not allowed spares the rest. Raises Unanswered, or Fatal."""
+        """Frame by frame; one that is blocked spares the rest. Raises Unanswered, or Fatal."""
         end_s = self._clock_s() + self._policy.chunk_timeout_s
         scores: list[Mapping[str, float]] = []
         for frame in frames:
             scores.append(self._asked(jpeg(frame), end_s))
-            verdict = verdict_by_category(scores, self._thresholds, self._service.name)
-            if verdict.verdict != "allow":
+            verdict = verdict_by_category(scores, self._rules, self._service.name)
+            if verdict.verdict == "block":
                 break
         return verdict
 
