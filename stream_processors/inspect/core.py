@@ -52,6 +52,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     providers: Annotated[tuple[ProviderPolicy, ...], Meta(min_length=1)]
     frames_per_second: Annotated[float, Meta(gt=0, le=60)] = 1.0
     max_frames: Annotated[int, Meta(ge=MIN_FRAMES, le=256)] = 8
+    scene_changes: Annotated[int, Meta(ge=0, le=254)] = 0
+    """Of these frames so many are kept for where the scene changes; the others are spread evenly."""
+
+    def __post_init__(self) -> None:
+        if self.scene_changes > self.max_frames - MIN_FRAMES:
+            right = (
+                f"at most max_frames - {MIN_FRAMES} = {self.max_frames - MIN_FRAMES}: first and last frame come first"
+            )
+            raise ValueError(f"scene_changes: found {self.scene_changes}; expected {right}")
 
 
 def parse_policy(text: str) -> Policy:

@@ -38,7 +38,12 @@ class Inspector:
         self._store = store
         self._moderator = moderator
         self._digest = core.policy_digest(policy)
-        self._sample = partial(core.sample_indices, per_second=policy.frames_per_second, max_frames=policy.max_frames)
+        self._sample = partial(
+            core.sample_indices,
+            per_second=policy.frames_per_second,
+            max_frames=policy.max_frames - policy.scene_changes,
+        )
+        self._scene_changes = policy.scene_changes
         self._verdicts: OrderedDict[tuple[str, str], FrameVerdict] = OrderedDict()
         self._remembered = False
         """The last verdict was one that was known: it says nothing of whether the moderator is in reach."""
@@ -107,7 +112,7 @@ class Inspector:
         with tempfile.TemporaryDirectory(prefix="reelbus-inspect-") as folder:
             path = Path(folder) / "chunk.mkv"
             _same(self._store.fetch(ref.key, path), ref)
-            return sampled_frames(path, frames, partial(self._sample, frames))
+            return sampled_frames(path, frames, partial(self._sample, frames), self._scene_changes)
 
     def _judge(self, pictures: NDArray[np.uint8]) -> FrameVerdict:
         try:

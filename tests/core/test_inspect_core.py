@@ -131,6 +131,7 @@ def test_shipped_policy_is_valid_and_moderates() -> None:
         ("[[providers]]\nname='blocklist'\nhashes=[]", "hashes"),
         ("[[providers]]\nname='blocklist'\nhashes=['xyz']", "hashes"),
         ("max_frames=1\n[[providers]]\nname='opennsfw'\nthreshold=0.5", "max_frames"),
+        ("max_frames=5\nscene_changes=4\n[[providers]]\nname='opennsfw'\nthreshold=0.5", "scene_changes: found 4; exp"),
         ("frames_per_second=0\n[[providers]]\nname='opennsfw'\nthreshold=0.5", "frames_per_second"),
         ("x=1\n[[providers]]\nname='opennsfw'\nthreshold=0.5", "x"),
         ("[[providers", "not valid TOML"),

