@@ -32,6 +32,7 @@ ALLOWED = Allowed(
 )
 MAX_FRAMES_DECODED = 20_000
 SAMPLED_FRAMES = 96
+"""Frames that are looked at, evenly over the video, and as many of its keyframes."""
 
 
 def look(order: Order) -> Answer:
@@ -88,13 +89,15 @@ def _measured(file: Opened, said: Credentials) -> Verification:
     container, stream, still = file.container, file.stream, file.still
     detector, kept, scores = Detector(), Kept(), []
     every = 1 if still else max(1, stream.frames // SAMPLED_FRAMES)
-    frames, last_s = 0, 0.0
+    frames, keys, last_s = 0, 0, 0.0
     for frame in _decoded(container, stream):
-        if frames % every == 0:
+        key = frame.key_frame and keys < SAMPLED_FRAMES
+        if key or frames % every == 0:
+            keys += key
             luma = _luma(frame)
             grid = grid_of(luma)
-            detector.add_detail(detail_of(grid))
-            kept.add(grid)
+            detector.add_detail(detail_of(grid), key)
+            kept.add(grid, key)
             scores.append(label_score([luma]))
         frames += 1
         last_s = frame.time or last_s
@@ -102,7 +105,7 @@ def _measured(file: Opened, said: Credentials) -> Verification:
         raise NotVerifiable("has no frame that can be decoded")
     mark = detector.read()
     if not mark.valid:
-        mark = read_anywhere(kept.grids, mark)
+        mark = read_anywhere(kept, mark)
     score = sorted(scores)[len(scores) // 2]
     context = stream.codec_context
     fps = 0.0 if still else float(stream.average_rate or 0)

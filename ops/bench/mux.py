@@ -25,7 +25,7 @@ from schemas.request import JobRequest, Output, Shot
 from stream_processors.mux.assemble import assemble
 from stream_processors.mux.encode import CRF, PRESET
 from stream_processors.mux.label import plate
-from stream_processors.mux.mark import STRENGTH_MOVING, Embedder, pattern
+from stream_processors.mux.mark import STRENGTH, Embedder, pattern
 from stream_processors.mux.seal import Seal
 from stream_processors.mux.shell import open_seal
 
@@ -213,7 +213,7 @@ def _ffmpeg_command(work: Path, files: list[Path], *, mark: bool) -> list[str]:
     label, listing, grain = work / "label.png", work / "list.txt", work / "mark.yuv"
     cv2.imwrite(str(label), np.dstack([art.luma, art.luma, art.luma, art.opacity]))
     listing.write_text("".join(f"file '{path}'\n" for path in files))
-    offsets = pattern(payload_of(_JOB), 1280, 720, STRENGTH_MOVING)
+    offsets = pattern(payload_of(_JOB), 1280, 720, STRENGTH)
     grain.write_bytes((offsets + 128).astype(np.uint8).tobytes() + bytes([128]) * (1280 * 720 // 2))
     picture = "[0:v]scale=1280:720:flags=bicubic,format=yuv420p[v]"
     if mark:

@@ -70,7 +70,7 @@ def _try(job: tuple[str, int, frozenset[str], bool]) -> Tried:
     attacks = [attack for attack in ATTACKS if attack.name in names]
     with tempfile.TemporaryDirectory(prefix="reelbus-bench-") as folder:
         clip = make(Path(folder), kind, seed)
-        ours = _after(attacks, clip.video, seed, lambda path: _judged(read_as_verify_does(_lumas(path)), clip.payload))
+        ours = _after(attacks, clip.video, seed, lambda path: _judged(read_as_verify_does(_frames(path)), clip.payload))
         peer = {}
         if beside:
             payload = payload_of(f"bench/peer-{seed}")
@@ -109,11 +109,11 @@ def _peer_judged(path: Path, payload: str) -> tuple[float, bool]:
     return right, right == 1.0
 
 
-def _lumas(path: Path) -> Iterable[Plane]:
+def _frames(path: Path) -> Iterable[tuple[Plane, bool]]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             plain = frame if frame.format.name == "yuv420p" else frame.reformat(format="yuv420p")
-            yield planes_of(plain).luma.copy()
+            yield planes_of(plain).luma.copy(), frame.key_frame
 
 
 def _figures(attacks: Iterable[Attack], tried: list[Tried], parts: list[Unmarked]) -> list[dict[str, Any]]:

@@ -31,15 +31,15 @@ class Unmarked:
     """Of the best place of every clip that was searched."""
 
 
-def read_as_verify_does(lumas: Iterable[Plane], *, search: bool = True) -> Reading:
-    """As `reelbus verify` reads."""
+def read_as_verify_does(frames: Iterable[tuple[Plane, bool]], *, search: bool = True) -> Reading:
+    """As `reelbus verify` reads. frames: luma of each, and whether it is a keyframe."""
     detector, kept = Detector(), Kept()
-    for luma in lumas:
+    for luma, key in frames:
         grid = grid_of(luma)
-        detector.add_detail(detail_of(grid))
-        kept.add(grid)
+        detector.add_detail(detail_of(grid), key)
+        kept.add(grid, key)
     reading = detector.read()
-    return reading if reading.valid or not search else read_anywhere(kept.grids, reading)
+    return reading if reading.valid or not search else read_anywhere(kept, reading)
 
 
 def look(first: int, count: int) -> Unmarked:
@@ -47,12 +47,13 @@ def look(first: int, count: int) -> Unmarked:
     plain, searched, energies = [], [], []
     for number, (kind, seed) in enumerate(seeds(_FIRST_SEED + first, count)):
         draw = drawn(kind, seed, *SIZE)
-        greys = [_grey(draw(STEP * n)) for n in range(FRAMES)]
+        # As of a video with one keyframe.
+        greys = [(_grey(draw(STEP * n)), n == 0) for n in range(FRAMES)]
         plain.append(read_as_verify_does(greys, search=False))
         # Another place in every part, so that every kind has its turn.
         if number % SEARCHED_EVERY == first // PART % SEARCHED_EVERY:
             searched.append(read_as_verify_does(greys))
-            mean = mean_of([detail_of(grid_of(grey)) for grey in greys])
+            mean = mean_of([(detail_of(grid_of(grey)), key) for grey, key in greys])
             energies.append(places(mean)[0].energy)
     return Unmarked(
         clips=count,

@@ -121,7 +121,7 @@ def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fr
         if count == len(expected) or time_s != expected[count]:
             raise OutputBroken(f"the frame at {float(expected[min(count, len(expected) - 1)]):.4f} s does not decode")
         if count in wanted:
-            detector.add(planes_of(frame).luma)
+            detector.add(planes_of(frame).luma, frame.key_frame)
     if count + 1 != len(expected):
         raise OutputBroken(f"the frame at {float(expected[count + 1]):.4f} s does not decode")
     return detector.read()

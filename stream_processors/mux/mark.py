@@ -18,14 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import mark_payload as payloads
+from stream_processors.mux.mask import texture
 
 GRID = 256
 """Side of the canonical picture."""
-STRENGTH_STILL, STRENGTH_MOVING = 2.0, 1.25
-"""Standard deviation of the pattern in 8-bit luma steps, for pictures that mostly stand still and for those that mostly
-move. The pattern stands still, so the encoder pays for it in every moving block: in a panning clip 2.0 took 1.6 times
-the encoding time and three times the bytes, 1.25 took 1.3 and 1.8 times; 1.0 did not outlive CRF 28. In a still clip,
-1.25 is quantised away when somebody scales and encodes it again, and 2.0 costs next to nothing."""
+STRENGTH = 2.5
+"""Standard deviation of the pattern in 8-bit luma steps, on texture. It stands still, so the encoder pays for it in
+every moving block: a panning texture takes three to four times its bytes without a mark. 2.0 takes about a tenth less,
+and a panning texture did not outlive CRF 35."""
+FLAT_STRENGTH, FLAT_LIMIT = 0.85, 2
+"""The same on flat areas, and how far any pixel may be off there, in steps. With a limit of 1 the mark of a flat clip
+did not always outlive half-size scaling and CRF 28."""
 BOOSTS = (1.0, 2.0, 4.0)
 """Factors on the strength, tried in this order until the mark reads back clearly."""
 CONFIDENCE_KEPT = 3.5
@@ -38,7 +41,7 @@ _HIGH_PASS_SIGMA, _HIGH_PASS_PX = 6.0, 25
 _LOUDNESS, _LOUDNESS_PX, _LOUDNESS_FLOOR = 10.0, 21, 4.0
 """Root mean square that detail is brought to, side of the square it is taken over, and what keeps flat places quiet."""
 _WHITEN = 20.0
-_NEAR, _WHITEN_NEAR = 7, 9.0
+_NEAR, _WHITEN_NEAR = 7, 3.0
 """A frequency counts the less the louder its neighbours are, in a square of this side: content is loud at low
 frequencies and along stripes, the mark is as loud everywhere."""
 _FLIPS = 2
@@ -80,7 +83,7 @@ def _carrier(named: list[tuple[bytes, int, int]]) -> Carrier:
     )
 
 
-def pattern(payload: str, width_px: int, height_px: int, strength: float = STRENGTH_STILL) -> NDArray[np.int16]:
+def pattern(payload: str, width_px: int, height_px: int, strength: float) -> NDArray[np.int16]:
     """Luma offsets of shape (height_px, width_px), rounded, standard deviation about `strength`."""
     spectrum = np.zeros((GRID, GRID), dtype=np.float32)
     for bit, carrier in zip(payloads.bits_of(payload), carriers(), strict=True):
@@ -93,19 +96,24 @@ def pattern(payload: str, width_px: int, height_px: int, strength: float = STREN
 
 
 class Embedder:
-    """Adds one payload's pattern to luma planes of one size; two saturating 8-bit operations per frame."""
+    """Adds one payload's pattern to luma planes of one size, stronger where `mask.texture` sees that it is hidden."""
 
-    def __init__(self, payload: str, width_px: int, height_px: int, strength: float = STRENGTH_STILL) -> None:
-        offsets = pattern(payload, width_px, height_px, strength)
-        self._up = np.clip(offsets, 0, 255).astype(np.uint8)
-        self._down = np.clip(-offsets, 0, 255).astype(np.uint8)
+    def __init__(self, payload: str, width_px: int, height_px: int, boost: float = 1.0) -> None:
+        """boost: factor on the strengths; 0 adds nothing."""
+        limit = round(FLAT_LIMIT * boost)
+        flat = np.clip(pattern(payload, width_px, height_px, FLAT_STRENGTH * boost), -limit, limit)
+        self._flat = flat.astype(np.float32)
+        self._more = pattern(payload, width_px, height_px, STRENGTH * boost).astype(np.float32) - self._flat
 
     def embed(self, luma: Plane, out: Plane, x_px: int = 0, y_px: int = 0) -> None:
         """Write `luma` plus the pattern of the place at (x_px, y_px) into `out`; same shape, may be the same array."""
         height, width = luma.shape
         place = np.s_[y_px : y_px + height, x_px : x_px + width]
-        cv2.add(luma, self._up[place], dst=out)
-        cv2.subtract(out, self._down[place], dst=out)
+        offsets = texture(luma)
+        cv2.multiply(self._more[place], offsets, dst=offsets)
+        cv2.add(self._flat[place], offsets, dst=offsets)
+        # Rounds and saturates.
+        cv2.add(luma, offsets, dst=out, dtype=cv2.CV_8U)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,43 +152,59 @@ def detail_of(grid: Plane) -> Spectrum:
 
 
 class Detector:
-    """Sums the votes of frames. Whitening bounds what one strong picture frequency can say against the mark."""
+    """Sums the votes of frames. Whitening bounds what one strong picture frequency can say against the mark.
+
+    Votes are counted twice: of all frames, and with all keyframes weighing as much as all frames. Between keyframes an
+    encoder that is short of bits carries old blocks along with the motion, and their pattern then lies in the wrong
+    place; where it is not, more frames say more.
+    """
 
     def __init__(self) -> None:
-        self._votes: Spectrum = np.zeros((GRID, GRID), dtype=np.float32)
-        self._frames = 0
+        self._votes: dict[bool, Spectrum] = {key: np.zeros((GRID, GRID), np.float32) for key in (True, False)}
+        self._frames = {True: 0, False: 0}
 
-    def add(self, luma: Plane) -> None:
-        """One frame's luma, any size, shape (height, width)."""
-        self.add_detail(detail_of(grid_of(luma)))
+    def add(self, luma: Plane, key: bool = False) -> None:
+        """One frame's luma, any size, shape (height, width). key: it is a keyframe."""
+        self.add_detail(detail_of(grid_of(luma)), key)
 
-    def add_detail(self, detail: Spectrum) -> None:
+    def add_detail(self, detail: Spectrum, key: bool = False) -> None:
         """One frame's detail at its place on the canonical grid, shape (GRID, GRID)."""
         spectrum = cv2.dct(detail)
         size = np.abs(spectrum)
         near = np.maximum(cv2.blur(size, (_NEAR, _NEAR)), 0)
-        self._votes += spectrum / ((size + _WHITEN) * (near + _WHITEN_NEAR))
-        self._frames += 1
+        self._votes[key] += spectrum / ((size + _WHITEN) * (near + _WHITEN_NEAR))
+        self._frames[key] += 1
 
-    def scores(self) -> NDArray[np.float64]:
-        """Signed strength of every bit, shape (64,): positive means 1."""
-        return np.array([float(self._votes[c.rows, c.columns] @ c.signs) for c in carriers()])
+    def scores(self, keys_weigh: bool = False) -> NDArray[np.float64]:
+        """Signed strength of every bit, shape (64,): positive means 1. keys_weigh: keyframes as much as all frames."""
+        keys = self._frames[True]
+        votes = (self._votes[True] + self._votes[False]) / max(1, keys + self._frames[False])
+        if keys_weigh and keys:
+            votes += self._votes[True] / keys
+        return np.array([float(votes[c.rows, c.columns] @ c.signs) for c in carriers()])
 
     def read(self) -> Reading:
-        """The payload by majority; if its check fails, the weakest bits are turned until it fits or all were tried."""
-        scores = self.scores()
-        bits = (scores > 0).astype(int)
-        spread = float(np.abs(scores).std())
-        confidence = round(float(np.abs(scores).mean()) / spread, 2) if spread > 0 else 0.0
-        weakest = [int(i) for i in np.argsort(np.abs(scores))[:_WEAK_BITS]]
-        for flips in range(_FLIPS + 1):
-            for chosen in combinations(weakest, flips):
-                tried = bits.copy()
-                tried[list(chosen)] ^= 1
-                payload = payloads.payload_from(tuple(int(b) for b in tried))
-                if payloads.is_valid(payload) and spread > 0:
-                    return Reading(payload, True, confidence, self._frames, flips)
-        return Reading(payloads.payload_from(tuple(int(b) for b in bits)), False, confidence, self._frames)
+        """The better of both counts."""
+        frames = sum(self._frames.values())
+        counts = (False, True) if all(self._frames.values()) else (False,)
+        readings = [_reading(self.scores(keys_weigh), frames) for keys_weigh in counts]
+        return max(readings, key=lambda reading: (reading.valid, reading.confidence))
+
+
+def _reading(scores: NDArray[np.float64], frames: int) -> Reading:
+    """The payload by majority; if its check fails, the weakest bits are turned until it fits or all were tried."""
+    bits = (scores > 0).astype(int)
+    spread = float(np.abs(scores).std())
+    confidence = round(float(np.abs(scores).mean()) / spread, 2) if spread > 0 else 0.0
+    weakest = [int(i) for i in np.argsort(np.abs(scores))[:_WEAK_BITS]]
+    for flips in range(_FLIPS + 1):
+        for chosen in combinations(weakest, flips):
+            tried = bits.copy()
+            tried[list(chosen)] ^= 1
+            payload = payloads.payload_from(tuple(int(b) for b in tried))
+            if payloads.is_valid(payload) and spread > 0:
+                return Reading(payload, True, confidence, frames, flips)
+    return Reading(payloads.payload_from(tuple(int(b) for b in bits)), False, confidence, frames)
 
 
 def read(lumas: Iterable[Plane]) -> Reading:

@@ -15,14 +15,9 @@ from schemas.plan import Plan
 from stream_processors.mux.chunk_reader import read_chunk
 from stream_processors.mux.core import Picture, Shown, timeline
 from stream_processors.mux.label import Labeller, Stamp
-from stream_processors.mux.mark import STRENGTH_MOVING, STRENGTH_STILL, Embedder
-from stream_processors.mux.planes import Plane, Planes, planes_of
+from stream_processors.mux.mark import Embedder
+from stream_processors.mux.planes import Planes, planes_of
 
-_MOVES_FROM = 0.45
-"""Share of a picture that must move for the weaker mark."""
-_MOTION_FRAMES, _MOTION_STEP = 5, 4
-"""A place moves if its luma differs by more than this many steps from what it was so many frames before."""
-_GRID = np.s_[4::8, 4::8]
 BLACK, NEUTRAL = 16, 128
 """Luma and chroma of black, limited range."""
 
@@ -58,9 +53,7 @@ class Painter:
         output = plan.request.output
         self._size = output.width_px, output.height_px
         self._plan, self._pictures = plan, Pictures(plan, paths)
-        self._still = Embedder(payload, *self._size, boost * STRENGTH_STILL)
-        self._moving = Embedder(payload, *self._size, boost * STRENGTH_MOVING)
-        self._moves, self._first = False, np.zeros((0, 0), np.int16)
+        self._mark = Embedder(payload, *self._size, boost)
         self._stamp = Stamp(labeller.plate(*self._size))
         self._free: SimpleQueue[av.VideoFrame] = SimpleQueue()
         self._base = self._blank()
@@ -74,18 +67,8 @@ class Painter:
         luma, blue, red = planes_of(frame)
         for plane, value in ((luma, BLACK), (blue, NEUTRAL), (red, NEUTRAL)):
             plane.fill(value)
-        self._still.embed(luma, luma)
+        self._mark.embed(luma, luma)
         return frame
-
-    def _embedder(self, picture: Picture, luma: Plane) -> Embedder:
-        """The stronger mark until a chunk is seen to move. Costs no second look at the file: the first frame and the
-        sixth are compared as they come by."""
-        if picture.frame == 0:
-            self._first = luma[_GRID].astype(np.int16)
-        elif picture.frame == _MOTION_FRAMES:
-            share = (np.abs(luma[_GRID] - self._first) > _MOTION_STEP).mean()
-            self._moves = bool(share > _MOVES_FROM)
-        return self._moving if self._moves else self._still
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Finished frames in order, pts counted from 0. Each must be given back with `done` for the ring to go on."""
@@ -109,9 +92,7 @@ class Painter:
             plane[area] = bars
         (height, width), (full_height, full_width) = picture.luma.shape, canvas.luma.shape
         x, y = (full_width - width) // 4 * 2, (full_height - height) // 4 * 2
-        self._embedder(shown.picture, picture.luma).embed(
-            picture.luma, canvas.luma[y : y + height, x : x + width], x, y
-        )
+        self._mark.embed(picture.luma, canvas.luma[y : y + height, x : x + width], x, y)
         half = np.s_[y // 2 : (y + height) // 2, x // 2 : (x + width) // 2]
         canvas.blue[half], canvas.red[half] = picture.blue, picture.red
         self._stamp.apply(*canvas)

@@ -6,7 +6,7 @@ unknown, so a place is judged by the energy of all 64 bits; the payload's check 
 Only a foreign file is searched (`reelbus verify`): the muxer knows where its pictures are.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -44,19 +44,17 @@ class Place:
     energy: float
 
 
-class Kept:
-    """An even choice of a video's frames, at most MOST of them: a search may be needed, and memory is bounded."""
+class Choice:
+    """An even choice of what comes by, at most `most`: memory is bounded."""
 
-    MOST = 96
-
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.grids: list[Plane] = []
-        self._seen, self._every = 0, 1
+        self._most, self._seen, self._every = most, 0, 1
 
     def add(self, grid: Plane) -> None:
-        """The next frame, as `mark.grid_of` gives it."""
+        """The next one."""
         if self._seen % self._every == 0:
-            if len(self.grids) == self.MOST:
+            if len(self.grids) == self._most:
                 del self.grids[1::2]
                 self._every *= 2
             if self._seen % self._every == 0:
@@ -64,27 +62,50 @@ class Kept:
         self._seen += 1
 
 
-def read_anywhere(grids: Iterable[Plane], plain: Reading) -> Reading:
-    """The mark of a video whose `plain` reading failed; `grids` are its frames as `mark.grid_of` gives them. Returns
-    `plain` when no place is believed or none reads. About one second of one core."""
-    details = [detail_of(grid) for grid in grids]
+class Kept:
+    """An even choice of a video's frames, and one of its keyframes: a search may be needed."""
+
+    MOST, MOST_KEYS = 96, 32
+
+    def __init__(self) -> None:
+        self.keys, self.others = Choice(self.MOST_KEYS), Choice(self.MOST)
+
+    def add(self, grid: Plane, key: bool = False) -> None:
+        """The next frame, as `mark.grid_of` gives it. key: it is a keyframe."""
+        (self.keys if key else self.others).add(grid)
+
+    def details(self) -> list[tuple[Spectrum, bool]]:
+        """What `mark.detail_of` makes of them, and whether each is a keyframe."""
+        return [
+            (detail_of(grid), key) for key, kept in ((True, self.keys), (False, self.others)) for grid in kept.grids
+        ]
+
+
+def read_anywhere(kept: Kept, plain: Reading) -> Reading:
+    """The mark of a video whose `plain` reading failed; `kept` are its frames. Returns `plain` when no place is
+    believed or none reads. About one second of one core."""
+    details = kept.details()
     mean = mean_of(details)
     for place in places(mean)[:PLACES_READ]:
         if place.energy < ENERGY_FOUND:
             break
         edges = _moved(mean, place.edges)
         detector = Detector()
-        for detail in details:
-            detector.add_detail(_placed(detail, edges))
+        for detail, key in details:
+            detector.add_detail(_placed(detail, edges), key)
         reading = detector.read()
         if reading.valid:
             return reading
     return plain
 
 
-def mean_of(details: Sequence[Spectrum]) -> Spectrum:
-    """What stands still: the mark does, and most of what moves is gone."""
-    return np.asarray(np.mean(details, axis=0), np.float32)
+def mean_of(details: Sequence[tuple[Spectrum, bool]]) -> Spectrum:
+    """What stands still: the mark does, and most of what moves is gone. Keyframes together weigh as much as all frames;
+    see `mark.Detector`."""
+    means = [np.mean([detail for detail, _ in details], axis=0)]
+    if keys := [detail for detail, key in details if key]:
+        means.append(np.mean(keys, axis=0))
+    return np.asarray(np.mean(means, axis=0), np.float32)
 
 
 def places(mean: Spectrum) -> list[Place]:

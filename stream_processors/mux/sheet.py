@@ -14,7 +14,7 @@ from schemas.labels import Corner
 from schemas.request import Output
 from stream_processors.mux.core import fit, spread
 from stream_processors.mux.label import Labeller, stamp_image
-from stream_processors.mux.mark import BOOSTS, STRENGTH_MOVING, Embedder, read
+from stream_processors.mux.mark import BOOSTS, Embedder, read
 from stream_processors.mux.planes import planes_of
 
 TILES = 12
@@ -128,7 +128,7 @@ def _marked(image: Image.Image, payload: str) -> Image.Image:
     luma = np.ascontiguousarray(yuv[..., 0], dtype=np.uint8)
     out = np.empty_like(luma)
     for boost in BOOSTS:
-        Embedder(payload, image.width, image.height, boost * STRENGTH_MOVING).embed(luma, out)
+        Embedder(payload, image.width, image.height, boost).embed(luma, out)
         if read([out]).payload == payload:
             break
     yuv[..., 0] = out
