@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.settings import PACKAGE_ROOT
 from schemas.errors import Fatal, InvalidMessage
 from schemas.ids import chunk_object_key
 from schemas.work import ChunkRendered, FrameVerdict, ObjectRef
@@ -141,6 +143,15 @@ def test_a_wrong_policy_stops_the_stage_and_names_the_fault(text: str, said: str
     with pytest.raises(Fatal, match="frame policy") as caught:
         core.parse_policy(text)
     assert said in str(caught.value)
+
+
+def test_the_examples_of_the_how_to_and_of_the_shipped_policy_are_policies() -> None:
+    page = (PACKAGE_ROOT / "docs" / "how-to" / "moderate-frames.md").read_text()
+    shown = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    commented = re.findall(r"^# (\[\[providers\]\]\n(?:# .*\n?)+)", SHIPPED.read_text(), re.MULTILINE)
+    shown += [text.replace("\n# ", "\n") for text in commented]
+    named = {core.parse_policy(text).providers[0].__struct_config__.tag for text in shown}
+    assert named == set(core.KNOWN_PROVIDERS) - {"opennsfw"}
 
 
 def test_digest_follows_the_meaning_of_a_policy() -> None:
