@@ -13,7 +13,7 @@ class ReviewChunk(Record, frozen=True, kw_only=True):
     shot: int
     """0-based index of the shot that it belongs to."""
     prompt: str
-    """What the shot was asked to show."""
+    """What the shot was asked to show, cut off after 500 characters."""
     key: str
     """Key of the frames in the object store."""
     sha256: str
@@ -41,7 +41,7 @@ class ReviewCase(Record, frozen=True, kw_only=True):
     at_ms: int
     """When the first of the chunks came."""
     chunks: tuple[ReviewChunk, ...]
-    """All that are to be looked at, in plan order."""
+    """What is to be looked at, in plan order; at most 16 at a time, the others follow."""
 
 
 class ReviewDecision(Record, frozen=True, kw_only=True):

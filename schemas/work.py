@@ -252,6 +252,8 @@ class ChunkProgress(Record, frozen=True, kw_only=False, gc=False):
     """Times that its object, or that of the chunk that it starts from, was missing or broken."""
     category: str = ""
     """What moderation suspects, while it is in review."""
+    approved: bool = False
+    """A person has let these bytes through: the same ones are not looked at twice."""
 
 
 class Steering(Record, frozen=True, kw_only=True):
@@ -320,8 +322,6 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     """Its device time is not charged, nor what is reported later."""
     review_at_ms: int = 0
     """Since when chunks of it are in review; 0: none is. It gets no further chunk meanwhile."""
-    approved: tuple[str, ...] = ()
-    """Hashes of objects that a person has let through: the same bytes are not looked at twice."""
 
 
 class ParkedLine(Record, frozen=True, kw_only=True):

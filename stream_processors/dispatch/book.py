@@ -294,7 +294,7 @@ class Book:
         code, message = (reason.code, reason.message) if reason else ("", "")
         mark = "" if by_order else job.row.fingerprint
         reviewed = [Outgoing(REVIEWS_OPEN, job.key, None)] if job.row.review_at_ms else []
-        over = replace(job.row, phase=_phase(code), at_ms=now_ms, chunks=(), review_at_ms=0, approved=())
+        over = replace(job.row, phase=_phase(code), at_ms=now_ms, chunks=(), review_at_ms=0)
         row = replace(over, reason_code=code, reason=message, fingerprint=mark)
         out = [*settled, *reviewed, self.ended.remember(row)]
         if by_order:

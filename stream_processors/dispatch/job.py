@@ -23,6 +23,10 @@ Order = tuple[float, int, bool, int, str]
 """Place among the jobs of one account, the smallest first. Ends with the job's key, so no two are equal."""
 
 
+MOST_LETTERS = 24
+"""Of a category that is kept with a chunk: a row must stay a record that fits."""
+
+
 @dataclass(slots=True)
 class Job:
     """A live job. `row` is what is persisted; `plan` never changes."""
@@ -152,14 +156,20 @@ class Job:
         self.set_chunk(
             rendered.index,
             state=state,
+            approved=self.approved(rendered),
             sha256=rendered.object.sha256,
             size_bytes=rendered.object.size_bytes,
             reused=rendered.status == "reused" and self.chunk(rendered.index).device_s == 0,
             frames_checked=verdict.frames_checked,
             score=verdict.score,
-            category=verdict.category if state == "v" else "",
+            category=verdict.category[:MOST_LETTERS] if state == "v" else "",
         )
         self.row = replace(self.row, moderator=verdict.provider)
+
+    def approved(self, rendered: ChunkRendered) -> bool:
+        """Has a person let these very bytes through?"""
+        chunk = self.chunk(rendered.index)
+        return rendered.object is not None and chunk.approved and chunk.sha256 == rendered.object.sha256
 
     def wants(self, rendered: ChunkRendered) -> bool:
         """Is this about a chunk of this plan, and does the job still want chunks?"""

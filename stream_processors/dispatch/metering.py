@@ -14,8 +14,8 @@ from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.ended import metered
 from stream_processors.dispatch.job import Job
 
-MAX_MARKS = 2_000
-"""Reports of one job that are known again; a row must stay a record that fits."""
+MAX_MARKS = 1_500
+"""Reports of one job that are known again: nearly four for every chunk. A row must stay a record that fits."""
 
 
 def spend(book: Book, job: Job, rendered: ChunkRendered, now_ms: int) -> list[Outgoing]:

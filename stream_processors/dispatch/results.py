@@ -83,8 +83,8 @@ class Results:
 
     def _judged(self, job: Job, inspected: ChunkInspected) -> FrameVerdict | None:
         """The verdict; what a person has let through already is allowed."""
-        verdict, ref = inspected.verdict, inspected.rendered.object
-        if verdict is not None and verdict.verdict == "review" and ref is not None and ref.sha256 in job.row.approved:
+        verdict = inspected.verdict
+        if verdict is not None and verdict.verdict == "review" and job.approved(inspected.rendered):
             return replace(verdict, verdict="allow", category="")
         return verdict
 

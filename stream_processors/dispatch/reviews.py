@@ -17,6 +17,9 @@ from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.job import Job
 
+MOST_CHUNKS, MOST_LETTERS = 16, 500
+"""Of a case: it must stay a record that fits, with a prompt for every chunk."""
+
 
 def open_case(job: Job) -> ReviewCase:
     """What a person is to look at."""
@@ -30,18 +33,21 @@ def open_case(job: Job) -> ReviewCase:
             ReviewChunk(
                 index=index,
                 shot=(shot := job.plan.chunks[index].shot),
-                prompt=request.shots[shot].prompt,
+                prompt=_short(request.shots[shot].prompt),
                 key=job.object_key(index),
-                sha256=chunk.sha256,
+                sha256=(chunk := job.chunk(index)).sha256,
                 size_bytes=chunk.size_bytes,
                 frames=job.plan.chunks[index].frames,
                 category=chunk.category,
                 score=chunk.score,
             )
-            for index, chunk in enumerate(job.row.chunks)
-            if chunk.state == "v"
+            for index in job.in_review[:MOST_CHUNKS]
         ),
     )
+
+
+def _short(prompt: str) -> str:
+    return prompt if len(prompt) <= MOST_LETTERS else f"{prompt[: MOST_LETTERS - 1]}…"
 
 
 class Reviews:
@@ -66,9 +72,7 @@ class Reviews:
         if decision.verdict == "refuse":
             return self._refused(job, decision, looked_at[0], now_ms)
         for index in looked_at:
-            job.set_chunk(index, state="r", category="")
-        approved = dict.fromkeys((*job.row.approved, *(job.chunk(i).sha256 for i in looked_at)))
-        job.row = replace(job.row, approved=tuple(approved))
+            job.set_chunk(index, state="r", category="", approved=True)
         about = hashlib.sha256(" ".join(sorted(job.chunk(i).sha256 for i in looked_at)).encode()).hexdigest()
         told = event(job.plan, "job.review-approved", now_ms, about=about, review=decision, progress=job.progress())
         if job.in_review:

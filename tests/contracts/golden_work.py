@@ -214,7 +214,7 @@ def scheduler(plan: Plan) -> Goldens:
             row, phase="assembling", at_ms=T0 + 2_000, chunks=all_ready, mux_attempt=1
         ),
         "dispatch.state/in-review": in_review,
-        "dispatch.state/approved": replace(row, approved=(object_of(plan, 0).sha256,)),
+        "dispatch.state/approved": replace(row, chunks=(replace(chunk(0), approved=True), *running[1:])),
         "reviews.open/one-chunk": case,
         "reviews.decided/approved": decision("approve", case, "a marble statue"),
         "reviews.decided/refused": decision("refuse", case, "no statue"),

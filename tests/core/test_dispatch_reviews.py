@@ -1,5 +1,8 @@
 """Frames that moderation leaves to a person: the job waits, goes on as it was, or ends."""
 
+from msgspec.structs import replace
+
+from schemas.codec import encode
 from schemas.events import JobEvent
 from schemas.plan import Plan
 from schemas.records import Outgoing
@@ -8,6 +11,7 @@ from schemas.topics import REVIEWS_OPEN
 from schemas.work import ChunkTask, Command, SchedulerRow
 from stream_processors.dispatch.backlog import PER_SLOT
 from stream_processors.dispatch.core import Scheduler
+from stream_processors.dispatch.reviews import MOST_CHUNKS
 from tests.core.plans import plan, result, worker
 from tests.core.scheduled import WEIGHTS, answer, events, mux_tasks, tasks
 
@@ -123,6 +127,27 @@ def test_other_bytes_of_an_approved_chunk_are_looked_at() -> None:
     scheduler.on_worker(worker(), 50)
     (again,) = tasks(scheduler.tick(50))
     assert cases(scheduler.on_inspected(result(again, verdict="review", sha256=ALSO), 60))
+
+
+def test_of_very_many_chunks_a_case_shows_some_and_then_the_others() -> None:
+    many = MOST_CHUNKS + 3
+    job = plan(chunks=many, chained=False)
+    shots = (replace(job.request.shots[0], prompt="ж" * 16_000),)
+    job = replace(job, request=replace(job.request, shots=shots))
+    scheduler = Scheduler(WEIGHTS)
+    scheduler.on_plan(job, 0)
+    scheduler.on_control(answer("admit", job), 0)
+    scheduler.on_worker(worker(capacity=many), 0)
+    out: list[Outgoing] = []
+    for number, task in enumerate(tasks(scheduler.tick(0))):
+        out = scheduler.on_inspected(result(task, verdict="review", sha256=f"{number:064x}"), 10)
+    shown = []
+    while (case := cases(out)[-1]) is not None:
+        encode(case)  # it fits
+        shown.append(len(case.chunks))
+        out = scheduler.on_review(decided(job, "approve", *(c.sha256 for c in case.chunks)), 20)
+    assert shown == [MOST_CHUNKS, many - MOST_CHUNKS]
+    assert mux_tasks(out)
 
 
 def test_a_job_that_ends_while_it_waits_is_taken_off_the_list() -> None:

@@ -5,7 +5,7 @@ CREATE TABLE `reviews_open` (
   `tenant` STRING NOT NULL COMMENT 'Whose job it is.',
   `provider` STRING NOT NULL COMMENT 'Name and version of the moderation provider.',
   `at_ms` BIGINT NOT NULL COMMENT 'When the first of the chunks came.',
-  `chunks` ARRAY<ROW<`index` BIGINT NOT NULL, `shot` BIGINT NOT NULL, `prompt` STRING NOT NULL, `key` STRING NOT NULL, `sha256` STRING NOT NULL, `size_bytes` BIGINT NOT NULL, `frames` BIGINT NOT NULL, `category` STRING NOT NULL, `score` DOUBLE NOT NULL> NOT NULL> NOT NULL COMMENT 'All that are to be looked at, in plan order.',
+  `chunks` ARRAY<ROW<`index` BIGINT NOT NULL, `shot` BIGINT NOT NULL, `prompt` STRING NOT NULL, `key` STRING NOT NULL, `sha256` STRING NOT NULL, `size_bytes` BIGINT NOT NULL, `frames` BIGINT NOT NULL, `category` STRING NOT NULL, `score` DOUBLE NOT NULL> NOT NULL> NOT NULL COMMENT 'What is to be looked at, in plan order; at most 16 at a time, the others follow.',
   `event_time` AS TO_TIMESTAMP_LTZ(`at_ms`, 3),
   WATERMARK FOR `event_time` AS `event_time` - INTERVAL '5' SECOND,
   PRIMARY KEY (`job`) NOT ENFORCED
