@@ -56,13 +56,25 @@ def arrivals(settings: Settings) -> dict[tuple[str, int], list[float]]:
     return found
 
 
-def recoveries_s(
+@dataclass(frozen=True, slots=True, order=True)
+class Recovery:
+    """seconds: from the kill of a process to the next commit on a partition of its stage."""
+
+    seconds: float
+    at_s: float
+    process: str
+    topic: str
+    partition: int
+
+
+def recoveries(
     kills: Sequence[tuple[float, str]],
     history: Sequence[Commit],
     came: dict[tuple[str, int], list[float]],
     outages: Sequence[tuple[float, float]] = (),
-) -> list[float]:
-    """Seconds from each kill to the next commit, for every partition of the killed stage that had work at that moment.
+) -> list[Recovery]:
+    """Of each kill, for every partition of the killed stage that had work at that moment. Retry topics are left out:
+    there a record waits up to ten minutes because it is meant to.
 
     kills:   moment and process ("render-2")
     outages: times when the broker was down; a kill whose recovery falls into one is left out, it measures the broker
@@ -78,6 +90,8 @@ def recoveries_s(
         again_s = min((s for s, p in kills if s > at_s and p.partition("-")[0] == stage), default=float("inf"))
         for (_, topic, partition), line in by_stage[stage].items():
             before = max((c.offset for c in line if c.at_s <= at_s), default=0)
+            if ".retry." in topic:
+                continue
             times = came.get((topic, partition), [])
             if before >= len(times) or times[before] > at_s:
                 continue  # nothing to do at that moment
@@ -85,7 +99,7 @@ def recoveries_s(
             if after is None or after > again_s:
                 continue  # killed again before it had recovered: counts from there
             if not any(began < after and ended > at_s for began, ended in outages):
-                measured.append(after - at_s)
+                measured.append(Recovery(round(after - at_s, 2), at_s, process, topic, partition))
     return measured
 
 

@@ -132,7 +132,8 @@ def _figures(running: Stack, injector: Injector, callers: Callers, seen: Evidenc
     settings, done = running.direct, injector.done
     deaths = [(float(str(d["at_s"])), str(d["point"]).partition(".")[0]) for d in running.deaths()]
     kills = sorted([*done.kills, *deaths])
-    times = recovery.recoveries_s(kills, recovery.commits(settings), recovery.arrivals(settings), done.broker)
+    measured = recovery.recoveries(kills, recovery.commits(settings), recovery.arrivals(settings), done.broker)
+    times = [one.seconds for one in measured]
     distinct = len({r.chunk_id for r in seen.rendered if r.status == "rendered"})
     device_kills = sum(name.startswith("render") for _, name in kills) + injector.done.counts["device-kill"]
     broken = sum(job.kind in ("broken-device", "hiccup") for job in callers.jobs)
@@ -156,6 +157,9 @@ def _figures(running: Stack, injector: Injector, callers: Callers, seen: Evidenc
             "p50": round(recovery.percentile(times, 0.5), 2),
             "p95": round(recovery.percentile(times, 0.95), 2),
             "worst": round(max(times, default=0.0), 2),
+            "slowest": [
+                f"{m.seconds:g} s: {m.process} killed, {m.topic}[{m.partition}]" for m in sorted(measured)[-3:]
+            ],
             "holds": bool(times) and recovery.percentile(times, 0.95) <= P95_S and max(times) <= WORST_S,
         },
         "chunks": {

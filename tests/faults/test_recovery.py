@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from tests.faults.recovery import Commit, _parse, percentile, recoveries_s
+from tests.faults.recovery import Commit, Recovery, _parse, percentile, recoveries
 
 TOPIC = "f.mux.tasks.v1"
 PLACE = ("f.mux", TOPIC, 0)
@@ -22,27 +22,33 @@ def packed(text: str) -> bytes:
 
 def test_a_kill_is_measured_to_the_next_commit_that_moves_on() -> None:
     history = [commit(1, 3.5), commit(1, 5.0), commit(2, 6.5), commit(3, 7.0)]
-    assert recoveries_s([(4.0, "mux-2")], history, CAME) == [2.5]
+    assert recoveries([(4.0, "mux-2")], history, CAME) == [Recovery(2.5, 4.0, "mux-2", TOPIC, 0)]
 
 
 def test_a_kill_with_nothing_to_do_is_not_measured() -> None:
     history = [commit(3, 3.5), commit(4, 9.5)]
-    assert recoveries_s([(4.0, "mux")], history, CAME) == []
+    assert recoveries([(4.0, "mux")], history, CAME) == []
 
 
 def test_only_partitions_of_the_killed_stage_count() -> None:
     history = [commit(1, 3.5), commit(3, 6.0), Commit(("f.notify", "f.jobs.finished.v1", 0), 1, 3.0)]
-    assert recoveries_s([(4.0, "notify")], history, CAME) == []
+    assert recoveries([(4.0, "notify")], history, CAME) == []
+
+
+def test_a_record_that_is_meant_to_wait_is_not_measured() -> None:
+    waits = "f.mux.tasks.retry.1m.v1"
+    history = [Commit(("f.mux", waits, 0), 1, 3.5), Commit(("f.mux", waits, 0), 2, 62.0)]
+    assert recoveries([(4.0, "mux")], history, {(waits, 0): [1.0, 2.0]}) == []
 
 
 def test_what_falls_into_an_outage_of_the_broker_is_left_out() -> None:
     history = [commit(1, 3.5), commit(3, 9.0)]
-    assert recoveries_s([(4.0, "mux")], history, CAME, outages=[(5.0, 8.0)]) == []
-    assert recoveries_s([(4.0, "mux")], history, CAME, outages=[(9.5, 12.0)]) == [5.0]
+    assert recoveries([(4.0, "mux")], history, CAME, outages=[(5.0, 8.0)]) == []
+    assert recoveries([(4.0, "mux")], history, CAME, outages=[(9.5, 12.0)]) == [Recovery(5.0, 4.0, "mux", TOPIC, 0)]
 
 
 def test_who_never_recovers_is_not_measured_here_but_left_to_the_checker() -> None:
-    assert recoveries_s([(4.0, "mux")], [commit(1, 3.5)], CAME) == []
+    assert recoveries([(4.0, "mux")], [commit(1, 3.5)], CAME) == []
 
 
 def test_a_record_of_the_offsets_topic_is_read() -> None:
