@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,24 @@ def test_a_chunk_has_a_time_of_its_own(server: Server, tmp_path: Path) -> None:
     with pytest.raises(Transient):
         asking.judge(FRAMES)
     assert sum(slept) < 10
+
+
+def test_aws_without_credentials_or_region_stops_the_stage(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(Fatal, match="NoCredentialsError; check region"):
+        moderator_of(server, "rekognition", tmp_path, key_file="").judge(FRAMES)
+    with pytest.raises(Fatal, match="NoRegionError; check region"):
+        moderator_of(server, "rekognition", tmp_path, region="")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/credentials")
+    with pytest.raises(Fatal, match=r"CredentialRetrievalError; check region[^<]*$"):
+        moderator_of(server, "rekognition", tmp_path, key_file="")
+    assert server.asked == [], "nobody was asked to moderate"
 
 
 DENIED = {

@@ -51,18 +51,21 @@ class Rekognition:
         return labels.parse(answer.body, self._labels)
 
     def _asked(self, jpeg: bytes, timeout_s: float) -> Answer:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore import exceptions as boto
 
+        away = (boto.CredentialRetrievalError, boto.MetadataRetrievalError, boto.HTTPClientError, boto.ConnectionError)
         self._now.timeout_s, self._now.answer = timeout_s, None
         code = ""
         try:
             self._client.detect_moderation_labels(Image={"Bytes": jpeg}, MinConfidence=MIN_CONFIDENCE)
         except PipelineError:
             raise
-        except ClientError as exc:
+        except boto.ClientError as exc:
             code = str(exc.response.get("Error", {}).get("Code", ""))
-        except BotoCoreError as exc:
-            raise Fatal(f"{type(exc).__name__}: {exc}; check key_file or AWS's own chain") from None
+        except away as exc:  # whoever gives out credentials: the request itself goes our way
+            raise Unanswered(f"no credentials: {type(exc).__name__}") from None
+        except boto.BotoCoreError as exc:
+            raise Fatal(_setup_fault(exc)) from None
         except Exception as exc:  # what its parsers raise over nonsense is of no common kind
             raise Unanswered(f"the answer is not what the service should say: {type(exc).__name__}") from None
         answer: Answer | None = self._now.answer
@@ -92,6 +95,11 @@ class _Raw(io.BytesIO):
             yield part
 
 
+def _setup_fault(error: Exception) -> str:
+    # Not what it says: that may be a page of whoever gives out credentials, or what a credential process wrote.
+    return f"{type(error).__name__}; check region, endpoint and key_file, or AWS's own chain of settings"
+
+
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
@@ -112,4 +120,4 @@ def _client(policy: RekognitionPolicy, folder: Path) -> Any:
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, disable_request_compression=True)
         return session.client("rekognition", endpoint_url=policy.endpoint or None, config=config)
     except (BotoCoreError, ValueError) as exc:
-        raise Fatal(f"provider rekognition: {exc}") from None
+        raise Fatal(f"provider rekognition: {_setup_fault(exc)}") from None
