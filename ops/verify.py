@@ -40,7 +40,7 @@ class MarkFound(msgspec.Struct, frozen=True):
     valid: bool
     """The payload's check bits fit."""
     confidence: float
-    """Below about 1.6 without a mark; see stream_processors.mux.mark.Reading."""
+    """Below about 1.9 without a mark; see stream_processors.mux.mark.Reading."""
     job_prefix: str
     """First 10 hex characters of schemas.ids.job_uid of the job that made it; empty unless valid."""
     repaired_bits: int

@@ -29,9 +29,9 @@ and a panning texture did not outlive CRF 35."""
 FLAT_STRENGTH, FLAT_LIMIT = 0.85, 2
 """The same on flat areas, and how far any pixel may be off there, in steps. With a limit of 1 the mark of a flat clip
 did not always outlive half-size scaling and CRF 28."""
-BOOSTS = (1.0, 2.0, 4.0)
+BOOSTS = (1.0, 1.4, 2.0, 4.0)
 """Factors on the strength, tried in this order until the mark reads back clearly."""
-CONFIDENCE_KEPT = 3.5
+CONFIDENCE_KEPT = 3.0
 """Confidence of a fresh video from which its mark is known to outlive half-size scaling and CRF 28."""
 _BAND = (20, 90)
 """Sum of row and column frequency. Lower is picture content, higher is lost to scaling and quantisation."""
@@ -46,7 +46,7 @@ _NEAR, _WHITEN_NEAR = 7, 3.0
 frequencies and along stripes, the mark is as loud everywhere."""
 _FLIPS = 2
 """The payload's check bits are used to repair up to this many of the weakest bits."""
-_WEAK_BITS = 6
+_WEAK_BITS = 10
 
 Plane = NDArray[np.uint8]
 Spectrum = NDArray[np.float32]
@@ -125,7 +125,7 @@ class Reading:
     valid: bool
     """The payload's check fits."""
     confidence: float
-    """Mean over standard deviation of the bits' strengths: below about 1.4 without a mark, 2 and up with one."""
+    """Mean over standard deviation of the bits' strengths: about 1.3 without a mark, mostly 2 and up with one."""
     frames: int
     """Frames that voted."""
     repaired_bits: int = 0

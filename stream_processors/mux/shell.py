@@ -204,7 +204,7 @@ class Muxer:
         for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video)):
             refs[name] = self._file(self._store.put(video_object_key(job, name), path, CONTENT_TYPES[name])[1])
             reached("mux", f"{PurePath(name).stem}-put")
-        log.info("mux: %s: %d frames, mark %.1f with boost %.0f", job, made.frames, made.mark.confidence, made.boost)
+        log.info("mux: %s: %d frames, mark %.1f with boost %g", job, made.frames, made.mark.confidence, made.boost)
         return self._published(task, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])
 
     def _published(
