@@ -10,7 +10,16 @@ from typing import Literal
 
 from ops.stages import STAGES, Stage
 from schemas.tenants import TenantEntry, TenantsFile
-from schemas.topics import JOBS_REQUESTED, ORDERS_REQUESTED, POOLS, DeadLetters, Topic, reply_topics_of
+from schemas.topics import (
+    JOBS_REQUESTED,
+    ORDERS_REQUESTED,
+    POOLS,
+    REVIEWS_DECIDED,
+    REVIEWS_OPEN,
+    DeadLetters,
+    Topic,
+    reply_topics_of,
+)
 
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
 Pattern = Literal["literal", "prefixed"]
@@ -120,13 +129,27 @@ def operator_grants(prefix: str) -> list[Grant]:
     return sorted(Grant(who, resource, name, "prefixed", "ALL") for resource, name in named)
 
 
+def reviewer_principal(prefix: str) -> str:
+    """Principal of those who look at frames."""
+    return f"User:{prefix}-reviewer"
+
+
+def reviewer_grants(prefix: str) -> list[Grant]:
+    """What a reviewer may: read what is to be looked at, and say what is to become of it."""
+    who = reviewer_principal(prefix)
+    grants = [Grant(who, "group", f"{prefix}.{TABLE_GROUP}", "literal", "READ")]
+    grants += _on_topic(who, REVIEWS_OPEN.name(prefix), "READ")
+    grants += _on_topic(who, REVIEWS_DECIDED.name(prefix), "WRITE")
+    return sorted(grants)
+
+
 def grants(prefix: str, tenants: TenantsFile | None = None) -> list[Grant]:
     """Everybody's grants, sorted. Without a tenants file the only tenant is OPEN_TENANT."""
     made = [grant for stage in STAGES.values() for grant in stage_grants(stage, prefix, tenants)]
     members = {OPEN_TENANT: None} if tenants is None else tenants.tenants
     for tenant, entry in members.items():
         made += tenant_grants(tenant, prefix, entry)
-    return sorted({*made, *operator_grants(prefix)})
+    return sorted({*made, *operator_grants(prefix), *reviewer_grants(prefix)})
 
 
 def touches(grant: Grant, prefix: str) -> bool:
@@ -142,7 +165,8 @@ def touches(grant: Grant, prefix: str) -> bool:
 def is_ours(principal: str, prefix: str) -> bool:
     """Whether the table decides all that a principal may: stages, operators and tenants, those of old included."""
     stages = {stage_principal(name, prefix) for name in STAGES}
-    return principal in stages or principal == operator_principal(prefix) or principal.startswith(tenant_principal(""))
+    people = (operator_principal(prefix), reviewer_principal(prefix))
+    return principal in stages or principal in people or principal.startswith(tenant_principal(""))
 
 
 def _is_consumed(topic: Topic) -> bool:

@@ -1,7 +1,8 @@
 """How tenants behave at the door, counted from the audit trail."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from schemas.audit import AuditEntry
 
@@ -29,25 +30,32 @@ class Conduct:
         return self.refused_content / asked if asked else 0.0
 
     _late: int = 0
+    _accepted: set[str] = field(default_factory=set)
 
     def take(self, entry: AuditEntry) -> None:
         """Count one entry."""
         if entry.kind == "accepted":
             self.accepted += 1
+            self._accepted.add(entry.job)
         elif entry.kind == "refused":
             self.refused += 1
-            self._late += entry.source != "moderate"
+            # One that was let in before the time that is looked at counts as asked when it is refused.
+            self._late += entry.source != "moderate" and entry.job in self._accepted
             if entry.code in OF_CONTENT:
                 self.refused_content += 1
                 self.refused_at_ms = max(self.refused_at_ms, entry.at_ms)
 
 
-def conduct(entries: Iterable[AuditEntry], since_ms: int = 0) -> list[Conduct]:
-    """By tenant, the largest share first. An entry that is there twice is counted once."""
+def conduct(
+    entries: Iterable[AuditEntry], since_ms: int = 0, forgiven: Mapping[str, int] = MappingProxyType({})
+) -> list[Conduct]:
+    """By tenant, the largest share first. An entry that is there twice is counted once. forgiven: by tenant, when what
+    went before was forgiven."""
     found: dict[str, Conduct] = {}
     seen: set[tuple[str, str]] = set()
     for entry in entries:
-        if entry.at_ms >= since_ms and (entry.kind, entry.id) not in seen:
+        since_ms_of = max(since_ms, forgiven.get(entry.tenant, 0))
+        if entry.at_ms >= since_ms_of and (entry.kind, entry.id) not in seen:
             seen.add((entry.kind, entry.id))
             found.setdefault(entry.tenant, Conduct(entry.tenant)).take(entry)
     return sorted(found.values(), key=lambda one: (-one.share, one.tenant))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ops.levels import put, read, who
+from ops.levels import put, read
 from ops.media.chunk_file import opened
 from ops.settings import Settings
 from ops.storage.store import ObjectCorrupt, Store
@@ -24,9 +24,9 @@ def open_cases(settings: Settings) -> list[ReviewCase]:
 
 
 def decide(
-    settings: Settings, case: ReviewCase, verdict: Literal["approve", "refuse"], reason: str, by: str = ""
+    settings: Settings, case: ReviewCase, verdict: Literal["approve", "refuse"], reason: str, by: str
 ) -> ReviewDecision:
-    """Say of all chunks of a case that they may leave, or not. by: who says so; empty: who gives the command.
+    """Say of all chunks of a case that they may leave, or not. by: who says so.
 
     Raises Transient when the broker does not take it.
     """
@@ -35,20 +35,22 @@ def decide(
         verdict=verdict,
         objects=tuple(chunk.sha256 for chunk in case.chunks),
         reason=reason,
-        by=by or who(),
+        by=by,
         at_ms=time.time_ns() // 1_000_000,
     )
     put(settings, REVIEWS_DECIDED, case.job, decision, f"the review of {case.job} could not be told")
     return decision
 
 
-def fetch(store: Store, chunk: ReviewChunk, folder: Path, stem: str) -> list[Path]:
-    """Fetch a chunk as <stem>-<index>.mkv and pictures of it as <stem>-<index>-<frame>.png; returns the files.
+def fetch(store: Store, job: str, chunk: ReviewChunk, folder: Path) -> list[Path]:
+    """Fetch a chunk as <tenant>/<job>/<chunk>-<hash>.mkv and pictures of it as ...-<frame>.png; returns the files.
 
     Raises ObjectMissing, ObjectCorrupt (also for other bytes than those that are to be looked at), UnreadableChunk.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    video = folder / f"{stem}-{chunk.index}.mkv"
+    tenant, _, job_id = job.partition("/")
+    place = folder / tenant / job_id.replace(":", "_")
+    place.mkdir(parents=True, exist_ok=True)
+    video = place / f"{chunk.index}-{chunk.sha256[:8]}.mkv"
     info = store.fetch(chunk.key, video)
     if info.sha256 != chunk.sha256:
         video.unlink()
@@ -60,6 +62,6 @@ def fetch(store: Store, chunk: ReviewChunk, folder: Path, stem: str) -> list[Pat
     with opened(video) as (_, pictures):
         for number, picture in enumerate(pictures):
             if number in wanted:
-                made.append(folder / f"{stem}-{chunk.index}-{number:04}.png")
+                made.append(video.with_name(f"{video.stem}-{number:04}.png"))
                 Image.fromarray(picture.to_ndarray(format="rgb24")).save(made[-1])
     return made

@@ -22,3 +22,9 @@ def switched_off(settings: Settings) -> list[Switch]:
     """What is paused or drained now, by kind and name. Raises Transient when the topic cannot be read."""
     found = [switch for switch in read(settings, SCHEDULER_SWITCHES, Switch).values() if switch.state == "off"]
     return sorted(found, key=lambda switch: (switch.kind, switch.name))
+
+
+def unpaused(settings: Settings) -> dict[str, int]:
+    """By tenant, when it was let go on after a pause, ms since the epoch. Raises Transient as `switched_off` does."""
+    found = read(settings, SCHEDULER_SWITCHES, Switch).values()
+    return {switch.name: switch.at_ms for switch in found if switch.kind == "tenant" and switch.state == "on"}

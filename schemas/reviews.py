@@ -1,8 +1,14 @@
 """Frames that a person has to look at, and what that person says. Pure."""
 
-from typing import Literal
+import hashlib
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from schemas.request import Record
+
+MOST_CHUNKS = 16
+"""Of a case, and so of a decision: both must stay records that fit."""
 
 
 class ReviewChunk(Record, frozen=True, kw_only=True):
@@ -52,11 +58,18 @@ class ReviewDecision(Record, frozen=True, kw_only=True):
     """tenant/job_id."""
     verdict: Literal["approve", "refuse"]
     """approve: the frames may leave. refuse: the job ends."""
-    objects: tuple[str, ...]
+    objects: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")], ...], Meta(min_length=1, max_length=MOST_CHUNKS)
+    ]
     """Hashes of the objects that were looked at, hex."""
-    reason: str
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
     """Why; kept in the audit trail, not shown to the caller."""
-    by: str = ""
+    by: Annotated[str, Meta(min_length=1, max_length=100)]
     """Who decided."""
     at_ms: int = 0
     """When, by the clock of who decided."""
+
+
+def name_of(case: ReviewCase) -> str:
+    """Eight hex digits that say what is to be looked at: of other chunks, or of more of them, they are others."""
+    return hashlib.sha256(" ".join(chunk.sha256 for chunk in case.chunks).encode()).hexdigest()[:8]

@@ -111,11 +111,13 @@ def tenants(
         raise typer.BadParameter("--pause and --least say whom --over means; give --over SHARE too")
     from ops.bus import audit
     from ops.conduct import conduct
+    from ops.switches import unpaused
     from ops.view.table import plain_table
     from ops.view.units import moment
 
     since_ms = ms_of(since)
-    found = conduct((entry for _, _, entry in audit.entries(place.settings) if entry is not None), since_ms)
+    entries = (entry for _, _, entry in audit.entries(place.settings) if entry is not None)
+    found = conduct(entries, since_ms, unpaused(place.settings) if pause else {})
     shown = [one for one in found if over is None or (one.share > over and one.refused_content >= least)]
     numbers = ("accepted", "refused", "by moderation", "share")
     table = plain_table("tenant", *numbers, "last", numbers=numbers)

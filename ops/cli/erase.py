@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def erase(
     place: Place,
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose jobs.")],
-    reason: Annotated[str, typer.Option(help="Why; told to the caller and kept in the audit trail.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit trail, not told to the caller. Name nobody.")],
     metadata: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Only jobs whose metadata say so; may be repeated."),
@@ -54,7 +54,7 @@ def erase(
             for state in found:
                 data(state.job)
         else:
-            _erase(place, _ended(operator, found, reason, wait_s), reason)
+            _erase(place, _ended(operator, found, wait_s), reason)
     say(f"{len(found)} jobs {'would be' if dry_run else 'were'} erased")
     if found and not dry_run:
         until = moment(last_trace_ms(time.time_ns() // 1_000_000))
@@ -79,7 +79,7 @@ def _subject(tenant: str, metadata: list[str], batch: str, jobs: list[str], ever
     return Subject(tenant, pairs, batch, tuple(jobs))
 
 
-def _ended(operator: "Operator", found: "list[JobState]", reason: str, wait_s: float) -> "list[JobState]":
+def _ended(operator: "Operator", found: "list[JobState]", wait_s: float) -> "list[JobState]":
     """The last states of jobs; those that go on are cancelled first. Raises Transient when one does not end in time."""
     from schemas.errors import Transient
     from schemas.lifecycle import TERMINAL
@@ -87,7 +87,7 @@ def _ended(operator: "Operator", found: "list[JobState]", reason: str, wait_s: f
     known = {state.job: state for state in found}
     live = [job for job, state in known.items() if state.state not in TERMINAL]
     if live:
-        operator.cancel_many(live, reason)
+        operator.cancel_many(live, "erased on request")
         say(f"{len(live)} jobs go on and are cancelled first")
     until_s = time.monotonic() + wait_s
     while live := [job for job in live if known[job].state not in TERMINAL]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Job = Annotated[str, typer.Argument(metavar="JOB", help="job id, or tenant/job id.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit trail, not shown to the caller.")]
+Case = Annotated[
+    str, typer.Option("--case", metavar="NAME", help="What was looked at, as `show` says: eight hex digits.")
+]
 By = Annotated[str, typer.Option(metavar="NAME", help="Who decides, if not the user who gives the command.")]
 
 
@@ -54,6 +57,7 @@ def show(
     from ops.reviews import fetch
     from ops.storage.open import open_store
     from ops.view.reviews import shown
+    from schemas.reviews import name_of
 
     case = _case(place, job)
     if as_json:
@@ -64,29 +68,38 @@ def show(
     if frames is not None:
         store = open_store(place.settings)
         for chunk in case.chunks:
-            for file in fetch(store, chunk, frames, case.job.replace("/", "-").replace(":", "_")):
+            for file in fetch(store, case.job, chunk, frames):
                 data(str(file))
-    say(f"next: reelbus review approve {job} --reason '...', or reelbus review refuse {job} --reason '...'")
+    said = f"--case {name_of(case)} --reason '...'"
+    say(f"next: reelbus review approve {job} {said}, or reelbus review refuse {job} {said}")
 
 
-def approve(place: Place, job: Job, reason: Reason, by: By = "") -> None:
-    """Let the frames of a job that wait leave: it goes on."""
-    _decide(place, job, "approve", reason, by)
-    say(f"{job} goes on; next: reelbus watch {job}")
+def approve(place: Place, job: Job, case: Case, reason: Reason, by: By = "") -> None:
+    """Let the frames of a job that were shown leave; what came in since is to be looked at first."""
+    _decide(place, job, case, "approve", reason, by)
 
 
-def refuse(place: Place, job: Job, reason: Reason, by: By = "") -> None:
-    """Refuse the frames of a job that wait: it ends as rejected, with frames_refused."""
-    _decide(place, job, "refuse", reason, by)
-    say(f"{job} is refused")
+def refuse(place: Place, job: Job, case: Case, reason: Reason, by: By = "") -> None:
+    """Refuse the frames of a job that were shown: it ends as rejected, with frames_refused."""
+    _decide(place, job, case, "refuse", reason, by)
 
 
-def _decide(place: Place, job: str, verdict: Literal["approve", "refuse"], reason: str, by: str) -> None:
+def _decide(place: Place, job: str, name: str, verdict: Literal["approve", "refuse"], reason: str, by: str) -> None:
+    from ops.levels import who
     from ops.reviews import decide
+    from schemas.errors import Fatal
+    from schemas.reviews import name_of
 
-    if not reason.strip():
-        raise typer.BadParameter("--reason: is empty; say why, for whoever reads the audit trail")
-    data_json(decide(place.settings, _case(place, job), verdict, reason, by))
+    by = by.strip() or who()
+    for option, text, longest in (("--reason", reason.strip(), 1000), ("--by", by, 100)):
+        if not 0 < len(text) <= longest:
+            right = f"expected 1 to {longest}, for whoever reads the audit trail"
+            raise typer.BadParameter(f"{option}: found {len(text)} characters; {right}")
+    found = _case(place, job)
+    if name != name_of(found):
+        raise Fatal(f"case {name} of {job} is not what waits now; look again: reelbus review show {job}")
+    data_json(decide(place.settings, found, verdict, reason.strip(), by))
+    say(f"told; the first answer counts, and what became of it shows: reelbus watch {job}, reelbus audit list")
 
 
 def _case(place: Place, job: str) -> "ReviewCase":

@@ -7,18 +7,20 @@ from rich.text import Text
 
 from ops.view.table import plain_table
 from ops.view.units import moment
-from schemas.reviews import ReviewCase
+from schemas.reviews import ReviewCase, name_of
 
 
 def listed(cases: Sequence[ReviewCase]) -> Table | Text:
     """One row for each job."""
     if not cases:
         return Text("nothing waits for a review")
-    table = plain_table("job", "since", "chunks", "suspected", "score", numbers=("chunks", "score"))
+    table = plain_table("job", "case", "since", "chunks", "suspected", "score", numbers=("chunks", "score"))
     for case in cases:
         worst = max(case.chunks, key=lambda chunk: chunk.score)
         kinds = ", ".join(dict.fromkeys(chunk.category for chunk in case.chunks))
-        table.add_row(Text(case.job), moment(case.at_ms), str(len(case.chunks)), kinds, f"{worst.score:.2f}")
+        table.add_row(
+            Text(case.job), name_of(case), moment(case.at_ms), str(len(case.chunks)), kinds, f"{worst.score:.2f}"
+        )
     return table
 
 

@@ -168,8 +168,8 @@ class Job:
 
     def approved(self, rendered: ChunkRendered) -> bool:
         """Has a person let these very bytes through?"""
-        chunk = self.chunk(rendered.index)
-        return rendered.object is not None and chunk.approved and chunk.sha256 == rendered.object.sha256
+        ref = rendered.object
+        return ref is not None and any(c.approved and c.sha256 == ref.sha256 for c in self.row.chunks)
 
     def wants(self, rendered: ChunkRendered) -> bool:
         """Is this about a chunk of this plan, and does the job still want chunks?"""

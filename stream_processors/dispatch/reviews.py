@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from schemas.events import Reason
 from schemas.records import Outgoing
-from schemas.reviews import ReviewCase, ReviewChunk, ReviewDecision
+from schemas.reviews import MOST_CHUNKS, ReviewCase, ReviewChunk, ReviewDecision
 from schemas.topics import REVIEWS_OPEN
 from schemas.work import ChunkRendered, FrameVerdict
 from stream_processors.dispatch.book import Book
 from stream_processors.dispatch.ended import event
 from stream_processors.dispatch.job import Job
 
-MOST_CHUNKS, MOST_LETTERS = 16, 500
-"""Of a case: it must stay a record that fits, with a prompt for every chunk."""
+MOST_LETTERS = 500
+"""Of a prompt in a case, which must stay a record that fits."""
 
 
 def open_case(job: Job) -> ReviewCase:
@@ -59,7 +59,8 @@ class Reviews:
         assert rendered.object is not None
         job.set_rendered(rendered, verdict, "v")
         job.row = replace(job.row, review_at_ms=job.row.review_at_ms or now_ms)
-        about, progress = rendered.object.sha256, job.progress()
+        about = f"{rendered.object.sha256} {rendered.index} {rendered.attempt}"
+        progress = job.progress()
         told = event(job.plan, "job.review-wanted", now_ms, about=about, frames=verdict, progress=progress)
         return [self._book.saved(job), Outgoing(REVIEWS_OPEN, job.key, open_case(job)), told]
 
@@ -69,11 +70,13 @@ class Reviews:
         looked_at = [] if job is None else [i for i in job.in_review if job.chunk(i).sha256 in decision.objects]
         if job is None or not looked_at:
             return []
+        decision = replace(decision, objects=tuple(dict.fromkeys(job.chunk(i).sha256 for i in looked_at)))
         if decision.verdict == "refuse":
             return self._refused(job, decision, looked_at[0], now_ms)
         for index in looked_at:
             job.set_chunk(index, state="r", category="", approved=True)
-        about = hashlib.sha256(" ".join(sorted(job.chunk(i).sha256 for i in looked_at)).encode()).hexdigest()
+        facts = (*map(str, looked_at), *decision.objects, decision.by, str(decision.at_ms))
+        about = hashlib.sha256(" ".join(facts).encode()).hexdigest()
         told = event(job.plan, "job.review-approved", now_ms, about=about, review=decision, progress=job.progress())
         if job.in_review:
             return [told, Outgoing(REVIEWS_OPEN, job.key, open_case(job)), self._book.saved(job)]

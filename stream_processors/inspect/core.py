@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from schemas.errors import Fatal, InvalidMessage
 from schemas.ids import chunk_object_key, is_chunk_id
@@ -39,7 +40,7 @@ class BlocklistPolicy(
     hashes: Annotated[tuple[Annotated[str, Meta(pattern=HASH_PATTERN)], ...], Meta(min_length=1)]
     max_distance: Annotated[int, Meta(ge=0, le=16)] = 6
     """Bits of 64 that may differ. Two unrelated pictures differ by about 32; above 16 strangers start to match."""
-    category: Annotated[str, Meta(min_length=1, max_length=64)] = "known-image"
+    category: Annotated[str, Meta(min_length=1, max_length=24)] = "known-image"
 
 
 ProviderPolicy = OpenNsfwPolicy | BlocklistPolicy | OpenAiPolicy | RekognitionPolicy | AzurePolicy | OcrPolicy
@@ -118,19 +119,22 @@ def verdict_of(
 
 
 def combine(verdicts: Sequence[FrameVerdict]) -> FrameVerdict:
-    """One verdict of many: the first block, or else the review with the highest score, or an allow that names every
-    provider. Needs at least one."""
+    """One verdict of many: the first block, or else the review with the highest score, or an allow; these name every
+    provider, since all have looked. Needs at least one."""
     for verdict in verdicts:
         if verdict.verdict == "block":
             return verdict
-    if doubtful := [verdict for verdict in verdicts if verdict.verdict == "review"]:
-        return max(doubtful, key=lambda verdict: verdict.score)
-    return FrameVerdict(
+    all_looked = FrameVerdict(
         verdict="allow",
         provider=", ".join(v.provider for v in verdicts),
         frames_checked=min(v.frames_checked for v in verdicts),
         score=max(v.score for v in verdicts),
     )
+    doubtful = [verdict for verdict in verdicts if verdict.verdict == "review"]
+    if not doubtful:
+        return all_looked
+    worst = max(doubtful, key=lambda verdict: verdict.score)
+    return replace(all_looked, verdict="review", category=worst.category, score=worst.score)
 
 
 def object_to_inspect(rendered: ChunkRendered) -> ObjectRef | None:

@@ -30,6 +30,8 @@ from stream_processors.track.telling import (
 )
 
 REMEMBERED_IDS = 16
+ERASED = "erased"
+"""Code of a deletion after which nothing is kept that may name a person."""
 _REMARKS: frozenset[EventType] = frozenset(
     (
         "job.progress", "job.cancel-refused", "job.steered", "job.order-refused",
@@ -181,15 +183,18 @@ def _deleted(state: JobState, event: JobEvent) -> JobState | None:
     """A finished job whose files are gone keeps its row, without what they were and what its caller said of it."""
     if event.type != "job.deleted" or state.state == "deleted":
         return None
+    # What the operator gave as reason may name a person: it is for the audit trail.
+    erased = event.reason is not None and event.reason.code == ERASED
     return replace(
         state,
         state="deleted",
         sequence=state.sequence + 1,
         updated_at_ms=max(state.updated_at_ms, event.at_ms),
-        reason=event.reason,
+        reason=Reason(code=ERASED, message="erased on request") if erased else event.reason,
         metadata={},
         webhook=None,
         video=None,
+        batch_id="" if erased else state.batch_id,
         seen=_remembered(state, event),
     )
 

@@ -151,6 +151,21 @@ def test_conduct_is_counted_once_per_request_by_what_moderation_refused() -> Non
     assert (bad.share, bad.refused_at_ms) == (2 / 3, 2)
     assert (good.share, good.accepted, good.refused) == (0.0, 9, 1)
     assert [one.tenant for one in conduct(entries, since_ms=9)] == ["good"]
+    assert conduct(entries, forgiven={"bad": 3})[0].refused_content == 0
+
+
+def test_what_was_let_in_before_the_time_that_is_looked_at_and_refused_within_it_is_counted() -> None:
+    def of(kind: AuditKind, number: int, at_ms: int) -> AuditEntry:
+        made = replace(entry(number), tenant="late", kind=kind, at_ms=at_ms, source="dispatch", code="frames_refused")
+        return replace(made, job=f"late/{number}", id=f"{kind}-{number}")
+
+    before = [of("accepted", n, 1) for n in range(20)]
+    within = [of("refused", n, 10) for n in range(20)]
+    (all_refused,) = conduct([*before, *within], since_ms=5)
+    assert (all_refused.share, all_refused.refused_content) == (1.0, 20)
+    more = [of("accepted", n, 10) for n in range(20, 25)]
+    (some,) = conduct([*before, *within, *more], since_ms=5)
+    assert some.share == 20 / 25
 
 
 def test_an_entry_says_who_and_why_and_not_what_was_asked_for() -> None:

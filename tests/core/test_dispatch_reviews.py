@@ -1,17 +1,19 @@
 """Frames that moderation leaves to a person: the job waits, goes on as it was, or ends."""
 
+import msgspec
+import pytest
 from msgspec.structs import replace
 
-from schemas.codec import encode
+from schemas.codec import decode, encode
+from schemas.errors import InvalidMessage
 from schemas.events import JobEvent
 from schemas.plan import Plan
 from schemas.records import Outgoing
-from schemas.reviews import ReviewCase, ReviewDecision
+from schemas.reviews import MOST_CHUNKS, ReviewCase, ReviewDecision, name_of
 from schemas.topics import REVIEWS_OPEN
 from schemas.work import ChunkTask, Command, SchedulerRow
 from stream_processors.dispatch.backlog import PER_SLOT
 from stream_processors.dispatch.core import Scheduler
-from stream_processors.dispatch.reviews import MOST_CHUNKS
 from tests.core.plans import plan, result, worker
 from tests.core.scheduled import WEIGHTS, answer, events, mux_tasks, tasks
 
@@ -148,6 +150,47 @@ def test_of_very_many_chunks_a_case_shows_some_and_then_the_others() -> None:
         out = scheduler.on_review(decided(job, "approve", *(c.sha256 for c in case.chunks)), 20)
     assert shown == [MOST_CHUNKS, many - MOST_CHUNKS]
     assert mux_tasks(out)
+
+
+def test_the_same_bytes_elsewhere_in_the_job_are_not_asked_about_again() -> None:
+    scheduler, job, (first, second) = begun(2, chained=False)
+    scheduler.on_inspected(result(first, verdict="review", sha256=DOUBTFUL), 10)
+    scheduler.on_review(decided(job, "approve", DOUBTFUL), 20)
+    out = scheduler.on_inspected(result(second, verdict="review", sha256=DOUBTFUL), 30)
+    assert cases(out) == []
+    assert mux_tasks(out)
+
+
+def test_a_case_has_another_name_as_soon_as_something_else_is_to_be_looked_at() -> None:
+    scheduler, _, (first, second) = begun(2, chained=False)
+    (one,) = cases(scheduler.on_inspected(result(first, verdict="review", sha256=DOUBTFUL), 10))
+    (two,) = cases(scheduler.on_inspected(result(second, verdict="review", sha256=ALSO), 11))
+    assert one is not None
+    assert two is not None
+    assert name_of(one) != name_of(two)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("objects", [f"{n:064x}" for n in range(MOST_CHUNKS + 1)]),
+        ("objects", []),
+        ("objects", ["../../x"]),
+        ("reason", ""),
+        ("reason", "x" * 1001),
+        ("by", ""),
+        ("by", "x" * 101),
+    ],
+)
+def test_a_decision_that_would_outgrow_its_event_or_says_nothing_is_refused(field: str, value: object) -> None:
+    good = {"job": "default/a", "verdict": "approve", "objects": [DOUBTFUL], "reason": "seen", "by": "ada"}
+    decode(ReviewDecision, msgspec.json.encode(good))
+    with pytest.raises(InvalidMessage, match=field):
+        decode(ReviewDecision, msgspec.json.encode({**good, field: value}))
+    # As Avro, which knows no limits, it is refused no less.
+    built = {**good, "objects": (DOUBTFUL,), field: tuple(value) if isinstance(value, list) else value}
+    with pytest.raises(InvalidMessage, match=field):
+        decode(ReviewDecision, encode(ReviewDecision(**built)))  # type: ignore[arg-type]
 
 
 def test_a_job_that_ends_while_it_waits_is_taken_off_the_list() -> None:

@@ -92,7 +92,9 @@ def test_between_what_passes_and_what_is_blocked_a_person_is_asked(score: float,
 def test_a_block_outweighs_a_doubt_and_a_doubt_an_allow() -> None:
     allow, block = core.verdict_of([0.3], 0.6, "a", "x"), core.verdict_of([0.7], 0.6, "b", "x")
     doubt, worse = (core.verdict_of([score], 0.6, "c", "x", review_from=0.2) for score in (0.3, 0.5))
-    assert core.combine([allow, doubt, worse]) == worse
+    both = core.combine([allow, doubt, worse])
+    assert (both.verdict, both.category, both.score) == ("review", "x", 0.5)
+    assert both.provider == "a, c, c", "all have looked"
     assert core.combine([doubt, block, worse]) == block
 
 

@@ -10,7 +10,7 @@ from ops.bus import audit, clients
 from ops.bus.sending import Outbox
 from ops.cli.app import app
 from ops.settings import Settings
-from ops.switches import switched_off
+from ops.switches import switched_off, turn
 from schemas.events import JobEvent, Reason
 from schemas.records import Outgoing
 from schemas.topics import AUDIT_TRAIL, JOBS_EVENTS
@@ -73,6 +73,9 @@ def test_who_is_refused_too_often_is_paused_and_nobody_else(settings: Settings) 
         assert "often" in said
         (switch,) = switched_off(settings)
         assert (switch.kind, switch.name, switch.state) == ("tenant", "often", "off")
+    turn(settings, "tenant", "often", "on")
+    command(settings, "tenants", "--over", "0.5", "--least", "2", "--pause")
+    assert switched_off(settings) == [], "what went before was forgiven"
 
 
 def test_chains_hold_through_kills_and_what_is_put_between_shows(settings: Settings, tmp_path: Path) -> None:

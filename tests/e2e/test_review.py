@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,7 +23,7 @@ from ops.settings import Settings
 from ops.stages import STAGES
 from ops.storage.open import open_store
 from producers.client import Operator
-from schemas.reviews import ReviewCase
+from schemas.reviews import ReviewCase, name_of
 from tests.e2e.fake_model import REGISTRY
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -95,9 +96,13 @@ def approve_all(settings: Settings, job: str) -> int:
     seen, case = 0, case_of(settings, job)
     while case is not None:
         seen += len(case.chunks)
-        assert command(settings, "approve", job, "--reason", "a ball is a ball", "--by", "grace")[0] == 0
+        assert decide(settings, "approve", job, case, "a ball is a ball")[0] == 0
         case = case_of(settings, job, other_than=case)
     return seen
+
+
+def decide(settings: Settings, verdict: str, job: str, case: ReviewCase, reason: str) -> tuple[int, str]:
+    return command(settings, verdict, job, "--case", name_of(case), "--reason", reason, "--by", "grace")
 
 
 def command(settings: Settings, *arguments: str, of: str = "review") -> tuple[int, str]:
@@ -123,9 +128,10 @@ def test_a_job_waits_through_a_kill_and_is_finished_once_a_person_has_seen_every
     code, said = command(settings, "show", "film", "--frames", str(tmp_path / "frames"))
     assert code == 0
     assert "a ball" in said
-    pictures = sorted((tmp_path / "frames").glob("default-film-0-*.png"))
+    pictures = sorted((tmp_path / "frames" / "default" / "film").glob("0-*.png"))
     assert len(pictures) == 16
     assert Image.open(pictures[0]).size == (64, 64)
+    assert decide(settings, "approve", "film", replace(case, chunks=()), "unseen")[0] == 1
     assert approve_all(settings, "default/film") == 2
     with Operator(settings) as operator:
         state = operator.state("film")
@@ -137,8 +143,7 @@ def test_a_job_waits_through_a_kill_and_is_finished_once_a_person_has_seen_every
         ("review", "", ""), ("approved", "grace", "a ball is a ball"),
         ("published", "", ""),
     ]  # fmt: skip
-    code, said = command(settings, "approve", "film", "--reason", "again")
-    assert code == 1
+    assert decide(settings, "approve", "film", case, "again")[0] == 1, "it does not wait any more"
 
 
 def test_a_job_whose_frames_a_person_refuses_ends_and_its_caller_is_not_told_who_or_why(
@@ -148,7 +153,8 @@ def test_a_job_whose_frames_a_person_refuses_ends_and_its_caller_is_not_told_who
     submit(settings, "other-film")
     case = case_of(settings, "default/other-film")
     assert case is not None
-    assert command(settings, "refuse", "other-film", "--reason", "not on our watch", "--by", "grace")[0] == 0
+    assert decide(settings, "refuse", "other-film", case, " ")[0] == 2
+    assert decide(settings, "refuse", "other-film", case, "not on our watch")[0] == 0
     assert case_of(settings, "default/other-film", other_than=case) is None
     with Operator(settings) as operator:
         state = operator.state("other-film")
@@ -159,7 +165,6 @@ def test_a_job_whose_frames_a_person_refuses_ends_and_its_caller_is_not_told_who
     assert "watch" not in str(ended)
     assert trail(settings, "default/other-film")[-1] == ("refused", "grace", "not on our watch")
     assert open_cases(settings) == []
-    assert command(settings, "refuse", "other-film", "--reason", " ")[0] == 2
 
 
 def test_what_was_made_for_a_person_is_erased_and_so_is_what_its_caller_said(
@@ -170,9 +175,9 @@ def test_what_was_made_for_a_person_is_erased_and_so_is_what_its_caller_said(
         submit(settings, name, metadata={"user": "4711"})
     submit(settings, "another", metadata={"user": "1"})
     approve_all(settings, "default/done")
-    for name in ("refused", "waiting", "another"):
-        assert case_of(settings, f"default/{name}") is not None
-    assert command(settings, "refuse", "refused", "--reason", "no")[0] == 0
+    found = {name: case_of(settings, f"default/{name}") for name in ("refused", "waiting", "another")}
+    assert all(found.values())
+    assert decide(settings, "refuse", "refused", found["refused"], "no")[0] == 0  # type: ignore[arg-type]
     person = ("default", "--metadata", "user=4711")
     mine = {f"default/{name}" for name in ("refused", "done", "waiting")}
     code, said = command(settings, *person, "--reason", "asked to", "--dry-run", of="erase")
@@ -189,6 +194,7 @@ def test_what_was_made_for_a_person_is_erased_and_so_is_what_its_caller_said(
     for one in states.values():
         assert one is not None
         assert (one.metadata, one.video, one.reason and one.reason.code) == ({}, None, "erased")
+        assert "asked to" not in str(one)
     assert other is not None
     assert other.metadata == {"user": "1"}
     assert open_store(settings).head(video.video.file.key) is None

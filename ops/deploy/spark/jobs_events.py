@@ -280,8 +280,8 @@ SCHEMAS = {
         ':0}]}],"default":null},{"name":"late_device_s","type":"double","default":0.0},{"name":"review","type'
         '":["null",{"type":"record","name":"ReviewDecision","namespace":"reelbus.v1","fields":[{"name":"job",'
         '"type":"string"},{"name":"verdict","type":"string"},{"name":"objects","type":{"type":"array","items"'
-        ':"string"}},{"name":"reason","type":"string"},{"name":"by","type":"string","default":""},{"name":"at'
-        '_ms","type":"long","default":0}]}],"default":null},{"name":"by","type":"string","default":""}]}'
+        ':"string"}},{"name":"reason","type":"string"},{"name":"by","type":"string"},{"name":"at_ms","type":"'
+        'long","default":0}]}],"default":null},{"name":"by","type":"string","default":""}]}'
     ),
 }
 """Schema id -> schema, oldest first. These are the ids of reelbus's own file registry; with another registry they are
