@@ -29,7 +29,9 @@ and a panning texture did not outlive CRF 35."""
 FLAT_STRENGTH, FLAT_LIMIT = 0.85, 2
 """The same on flat areas, and how far any pixel may be off there, in steps. With a limit of 1 the mark of a flat clip
 did not always outlive half-size scaling and CRF 28."""
-BOOSTS = (1.0, 1.4, 2.0, 4.0)
+SMALL_PX = 128
+"""A picture with a side below this has room for few of the frequencies: there flat areas get as much as texture."""
+BOOSTS = (1.0, 1.4, 2.0, 4.0, 8.0)
 """Factors on the strength, tried in this order until the mark reads back clearly."""
 CONFIDENCE_KEPT = 3.0
 """Confidence of a fresh video from which its mark is known to outlive half-size scaling and CRF 28."""
@@ -101,9 +103,10 @@ class Embedder:
     def __init__(self, payload: str, width_px: int, height_px: int, boost: float = 1.0) -> None:
         """boost: factor on the strengths; 0 adds nothing."""
         limit = round(FLAT_LIMIT * boost)
+        full = pattern(payload, width_px, height_px, STRENGTH * boost).astype(np.float32)
         flat = np.clip(pattern(payload, width_px, height_px, FLAT_STRENGTH * boost), -limit, limit)
-        self._flat = flat.astype(np.float32)
-        self._more = pattern(payload, width_px, height_px, STRENGTH * boost).astype(np.float32) - self._flat
+        self._flat = full if min(width_px, height_px) < SMALL_PX else flat.astype(np.float32)
+        self._more = full - self._flat
 
     def embed(self, luma: Plane, out: Plane, x_px: int = 0, y_px: int = 0) -> None:
         """Write `luma` plus the pattern of the place at (x_px, y_px) into `out`; same shape, may be the same array."""

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gpu_consumers.pipelines.fake import draw_fake
+from ops.media.chunk_file import encode
 from ops.media.lettering import LETTER_SHARE
 from schemas.chunks import total_frames
 from schemas.ids import job_uid
+from schemas.mark_payload import payload_of
 from schemas.request import Output, Transition
 from stream_processors.mux.assemble import assemble
 from stream_processors.mux.check import OutputBroken, check_output
@@ -206,3 +209,12 @@ def test_planes_step_over_line_padding() -> None:
     assert [p.shape for p in planes] == [(34, 66), (17, 33), (17, 33)]
     planes.luma[...] = np.arange(34, dtype=np.uint8)[:, None]
     assert np.array_equal(frame.to_ndarray()[:34], np.repeat(np.arange(34, dtype=np.uint8)[:, None], 66, axis=1))
+
+
+@pytest.mark.parametrize("job_id", ["a", "b", "c", "d"])
+def test_the_smallest_pictures_of_nothing_but_black_and_white_keep_the_mark(job_id: str, tmp_path: Path) -> None:
+    plan = make_plan([[17]], Output(width_px=64, height_px=64, fps=24), job_id=job_id)
+    frames = np.stack([draw_fake("0123abcd", index, 64, 64) for index in range(17)])
+    encode(frames, 24, "ffv1", tmp_path / "0.mkv")
+    made = assemble(plan, [tmp_path / "0.mkv"], tmp_path, threads=1)
+    assert made.mark.payload == payload_of(plan.job)
