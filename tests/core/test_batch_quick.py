@@ -35,7 +35,6 @@ def test_a_whole_request_goes_the_quick_way_and_means_the_same() -> None:
         line(shots=[BALL], tenant="other"),
         line(shots=[BALL], batch_id="other"),
         line(shots=[{**BALL, "steps": None}]),
-        line(shots=[BALL], label={"profile": "none"}),
         line(shots=[BALL], output={"container": "webm"}),
         line(shots=[{**BALL, "prompt": "x" * 1999}] * 40),
         line(shots=[]),
