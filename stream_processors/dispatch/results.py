@@ -91,9 +91,9 @@ class Results:
     def reviewed(self, decision: ReviewDecision, now_ms: int) -> list[Outgoing]:
         """A person has looked at frames."""
         job = self._book.jobs.get(decision.job)
-        out = self._reviews.decide(decision, job, now_ms)
-        lives = out and job is not None and self._book.jobs.get(job.key) is job
-        return [*out, *self.onward(job, now_ms)] if lives and job is not None and job.complete else out
+        if job is None or not (out := self._reviews.decide(decision, job, now_ms)):
+            return []
+        return [*out, *self.onward(job, now_ms)] if self._book.jobs.get(job.key) is job else out
 
     def onward(self, job: Job, now_ms: int) -> list[Outgoing]:
         """To the muxer, once all chunks are ready and the id is this request's: two requests under one id would share

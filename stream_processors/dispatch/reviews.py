@@ -64,11 +64,11 @@ class Reviews:
         told = event(job.plan, "job.review-wanted", now_ms, about=about, frames=verdict, progress=progress)
         return [self._book.saved(job), Outgoing(REVIEWS_OPEN, job.key, open_case(job)), told]
 
-    def decide(self, decision: ReviewDecision, job: Job | None, now_ms: int) -> list[Outgoing]:
-        """A person has looked. Returns nothing for what is not in review, or not any more; of a job that may go on
-        the row is saved and it is still to be seen whether it is complete."""
-        looked_at = [] if job is None else [i for i in job.in_review if job.chunk(i).sha256 in decision.objects]
-        if job is None or not looked_at:
+    def decide(self, decision: ReviewDecision, job: Job, now_ms: int) -> list[Outgoing]:
+        """A person has looked. Returns nothing for what is not in review, or not any more; the row of a job that lives
+        on is still to be saved."""
+        looked_at = [i for i in job.in_review if job.chunk(i).sha256 in decision.objects]
+        if not looked_at:
             return []
         decision = replace(decision, objects=tuple(dict.fromkeys(job.chunk(i).sha256 for i in looked_at)))
         if decision.verdict == "refuse":
@@ -79,9 +79,9 @@ class Reviews:
         about = hashlib.sha256(" ".join(facts).encode()).hexdigest()
         told = event(job.plan, "job.review-approved", now_ms, about=about, review=decision, progress=job.progress())
         if job.in_review:
-            return [told, Outgoing(REVIEWS_OPEN, job.key, open_case(job)), self._book.saved(job)]
+            return [told, Outgoing(REVIEWS_OPEN, job.key, open_case(job))]
         job.row = replace(job.row, review_at_ms=0, at_ms=now_ms)
-        return [told, Outgoing(REVIEWS_OPEN, job.key, None), self._book.saved(job)]
+        return [told, Outgoing(REVIEWS_OPEN, job.key, None)]
 
     def _refused(self, job: Job, decision: ReviewDecision, index: int, now_ms: int) -> list[Outgoing]:
         chunk = job.chunk(index)
