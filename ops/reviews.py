@@ -9,7 +9,7 @@ from PIL import Image
 from ops.levels import put, read
 from ops.media.chunk_file import opened
 from ops.settings import Settings
-from ops.storage.store import ObjectCorrupt, Store
+from ops.storage.store import Store, fetch_promised
 from schemas.reviews import ReviewCase, ReviewChunk, ReviewDecision
 from schemas.topics import REVIEWS_DECIDED, REVIEWS_OPEN
 
@@ -51,10 +51,7 @@ def fetch(store: Store, job: str, chunk: ReviewChunk, folder: Path) -> list[Path
     place = folder / tenant / job_id.replace(":", "_")
     place.mkdir(parents=True, exist_ok=True)
     video = place / f"{chunk.index}-{chunk.sha256[:8]}.mkv"
-    info = store.fetch(chunk.key, video)
-    if info.sha256 != chunk.sha256:
-        video.unlink()
-        raise ObjectCorrupt(f"object {chunk.key}: the case says sha256 {chunk.sha256}, the store has {info.sha256}")
+    fetch_promised(store, chunk.key, chunk.sha256, video, "the case")
     last = max(chunk.frames - 1, 1)
     count = min(chunk.frames, MAX_PICTURES)
     wanted = {0} if count == 1 else {i * last // (count - 1) for i in range(count)}

@@ -24,7 +24,7 @@ def switched_off(settings: Settings) -> list[Switch]:
     return sorted(found, key=lambda switch: (switch.kind, switch.name))
 
 
-def unpaused(settings: Settings) -> dict[str, int]:
-    """By tenant, when it was let go on after a pause, ms since the epoch. Raises Transient as `switched_off` does."""
+def of_tenants(settings: Settings) -> dict[str, Switch]:
+    """By tenant, the last pause or end of one. Raises Transient as `switched_off` does."""
     found = read(settings, SCHEDULER_SWITCHES, Switch).values()
-    return {switch.name: switch.at_ms for switch in found if switch.kind == "tenant" and switch.state == "on"}
+    return {switch.name: switch for switch in found if switch.kind == "tenant"}

@@ -41,6 +41,10 @@ _NO_PROGRESS = Reason(
     code="no_progress", message="nothing came of the job for a very long time; a record of it may be lost"
 )
 
+ERASED = Reason(code="erased", message="erased on request")
+"""Of a deletion after which nothing is kept that may name a person; what the operator says of it is for the audit
+trail alone."""
+
 
 def advance(state: State | None, event: EventType) -> State | None:
     """The state after an event, or None when the event changes nothing."""

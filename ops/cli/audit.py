@@ -111,13 +111,15 @@ def tenants(
         raise typer.BadParameter("--pause and --least say whom --over means; give --over SHARE too")
     from ops.bus import audit
     from ops.conduct import conduct
-    from ops.switches import unpaused
+    from ops.switches import of_tenants
     from ops.view.table import plain_table
     from ops.view.units import moment
 
     since_ms = ms_of(since)
     entries = (entry for _, _, entry in audit.entries(place.settings) if entry is not None)
-    found = conduct(entries, since_ms, unpaused(place.settings) if pause else {})
+    switches = of_tenants(place.settings) if pause else {}
+    forgiven = {tenant: switch.at_ms for tenant, switch in switches.items() if switch.state == "on"}
+    found = conduct(entries, since_ms, forgiven)
     shown = [one for one in found if over is None or (one.share > over and one.refused_content >= least)]
     numbers = ("accepted", "refused", "by moderation", "share")
     table = plain_table("tenant", *numbers, "last", numbers=numbers)
@@ -132,21 +134,20 @@ def tenants(
         paper().print(table)
     if over is not None and shown:
         if pause:
-            _pause(place, [one.tenant for one in shown], over)
+            # Those that are paused already keep the reason that they have.
+            paused = {tenant for tenant, switch in switches.items() if switch.state == "off"}
+            _pause(place, [one.tenant for one in shown if one.tenant not in paused], over)
         else:
             say("next: --pause, or reelbus pause tenant NAME, stops what a tenant has in line")
         raise typer.Exit(1)
 
 
 def _pause(place: Place, found: list[str], over: float) -> None:
-    """Those that are paused already keep the reason that they have."""
-    from ops.switches import switched_off, turn
+    from ops.switches import turn
 
-    already = {switch.name for switch in switched_off(place.settings) if switch.kind == "tenant"}
     for tenant in found:
-        if tenant not in already:
-            turn(place.settings, "tenant", tenant, "off", f"moderation refused more than {over:.0%} of its requests")
-            say(f"tenant {tenant} is paused; next: reelbus unpause tenant {tenant}")
+        turn(place.settings, "tenant", tenant, "off", f"moderation refused more than {over:.0%} of its requests")
+        say(f"tenant {tenant} is paused; next: reelbus unpause tenant {tenant}")
 
 
 def _noted(file: Path) -> "dict[int, Head]":

@@ -31,7 +31,7 @@ def delete(
         raise Fatal(f"nothing is known of job {job}; `reelbus watch` shows all jobs")
     if state.state == "deleted":
         raise Fatal(f"job {job} is deleted already")
-    _delete(place, [state], "deleted", reason)
+    take_away(place, [state], "deleted", reason)
 
 
 def sweep(
@@ -50,11 +50,12 @@ def sweep(
         for state in states:
             data(state.job)
     else:
-        _delete(place, states, "expired", "kept as long as was promised")
+        take_away(place, states, "expired", "kept as long as was promised")
     say(f"{len(states)} of {len(latest)} known jobs {'would be' if dry_run else 'were'} swept")
 
 
-def _delete(place: Place, states: list[Any], code: str, message: str) -> None:
+def take_away(place: Place, states: list[Any], code: str, message: str) -> None:
+    """Delete the files of these jobs, say so with this reason, and print each."""
     from ops import deletion
     from ops.storage.open import open_store
     from schemas.events import Reason

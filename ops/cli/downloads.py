@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ops.storage.store import ObjectCorrupt, Store
+from ops.storage.store import Store, fetch_promised
 from schemas.events import JobState, PublishedFile
 
 
@@ -38,8 +38,5 @@ def download(store: Store, state: JobState, folder: Path, *, sheet: bool = True)
 
 def _fetch(store: Store, ref: PublishedFile, folder: Path, stem: str) -> Path:
     target = folder / f"{stem}{PurePosixPath(ref.key).suffix}"
-    info = store.fetch(ref.key, target)
-    if info.sha256 != ref.sha256:
-        target.unlink()
-        raise ObjectCorrupt(f"object {ref.key}: the job's state says sha256 {ref.sha256}, the store has {info.sha256}")
+    fetch_promised(store, ref.key, ref.sha256, target, "the job's state")
     return target

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.connection import Place, connected
+from ops.cli.deletion import take_away
 from ops.cli.output import data, say
 from ops.cli.quotas import check_tenant
 
@@ -44,6 +45,7 @@ def erase(
     from ops.erasure import jobs_of, last_trace_ms
     from ops.view.units import moment
     from producers.client import Operator
+    from schemas.lifecycle import ERASED
 
     quiet()
     subject = _subject(tenant, metadata or [], batch, job or [], every)
@@ -54,7 +56,7 @@ def erase(
             for state in found:
                 data(state.job)
         else:
-            _erase(place, _ended(operator, found, wait_s), reason)
+            take_away(place, _ended(operator, found, wait_s), ERASED.code, reason)
     say(f"{len(found)} jobs {'would be' if dry_run else 'were'} erased")
     if found and not dry_run:
         until = moment(last_trace_ms(time.time_ns() // 1_000_000))
@@ -82,12 +84,12 @@ def _subject(tenant: str, metadata: list[str], batch: str, jobs: list[str], ever
 def _ended(operator: "Operator", found: "list[JobState]", wait_s: float) -> "list[JobState]":
     """The last states of jobs; those that go on are cancelled first. Raises Transient when one does not end in time."""
     from schemas.errors import Transient
-    from schemas.lifecycle import TERMINAL
+    from schemas.lifecycle import ERASED, TERMINAL
 
     known = {state.job: state for state in found}
     live = [job for job, state in known.items() if state.state not in TERMINAL]
     if live:
-        operator.cancel_many(live, "erased on request")
+        operator.cancel_many(live, ERASED.message)
         say(f"{len(live)} jobs go on and are cancelled first")
     until_s = time.monotonic() + wait_s
     while live := [job for job in live if known[job].state not in TERMINAL]:
@@ -96,13 +98,3 @@ def _ended(operator: "Operator", found: "list[JobState]", wait_s: float) -> "lis
         time.sleep(LOOK_EVERY_S)
         known |= {state.job: state for state in operator.states(live, follow=False)}
     return list(known.values())
-
-
-def _erase(place: Place, states: "list[JobState]", reason: str) -> None:
-    from ops import deletion
-    from ops.storage.open import open_store
-    from schemas.events import Reason
-
-    why = Reason(code="erased", message=reason)
-    for job in deletion.delete(place.settings, open_store(place.settings), states, why, time.time_ns() // 1_000_000):
-        data(job)

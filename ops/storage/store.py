@@ -100,6 +100,17 @@ class Store(Protocol):
         """For `doctor`: write, write again, read, delete a tiny object. Raises Fatal or Transient with what to do."""
 
 
+def fetch_promised(store: Store, key: str, sha256: str, target: Path, promised_by: str) -> None:
+    """Fetch an object as a file, which is not there unless it has this hash. promised_by: as in "the job's state".
+
+    Raises ObjectMissing, ObjectCorrupt (also for sound bytes that are others), Transient.
+    """
+    info = store.fetch(key, target)
+    if info.sha256 != sha256:
+        target.unlink()
+        raise ObjectCorrupt(f"object {key}: {promised_by} says sha256 {sha256}, the store has {info.sha256}")
+
+
 def check_key(key: str) -> str:
     """The key itself; ValueError says what a key may be. No accepted key leads out of the store's root.
 

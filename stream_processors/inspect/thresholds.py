@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ops.prompt_policy.pack import CATEGORIES
 from schemas.errors import Fatal
 from schemas.prompt_rules import NEVER_LOOSENED, Category
 
-CATEGORIES: tuple[Category, ...] = get_args(Category)
 Threshold = Annotated[float, Meta(gt=0, le=1)] | Literal["never"]
 GRAVEST_FIRST: tuple[Category, ...] = (
     "sexual/minors", "self-harm/instructions", "self-harm/intent", "self-harm", "hate/threatening", "hate",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from schemas.events import EventType, JobEvent, JobState, Progress, Reason, Timeline
 from schemas.ids import event_id
-from schemas.lifecycle import ENDS, TERMINAL, advance
+from schemas.lifecycle import ENDS, ERASED, TERMINAL, advance
 from schemas.records import Outgoing
 from schemas.steering import NOTHING, merged
 from schemas.topics import JOBS_FINISHED, JOBS_STATE, USAGE_METERED
@@ -30,8 +30,6 @@ from stream_processors.track.telling import (
 )
 
 REMEMBERED_IDS = 16
-ERASED = "erased"
-"""Code of a deletion after which nothing is kept that may name a person."""
 _REMARKS: frozenset[EventType] = frozenset(
     (
         "job.progress", "job.cancel-refused", "job.steered", "job.order-refused",
@@ -183,14 +181,13 @@ def _deleted(state: JobState, event: JobEvent) -> JobState | None:
     """A finished job whose files are gone keeps its row, without what they were and what its caller said of it."""
     if event.type != "job.deleted" or state.state == "deleted":
         return None
-    # What the operator gave as reason may name a person: it is for the audit trail.
-    erased = event.reason is not None and event.reason.code == ERASED
+    erased = event.reason is not None and event.reason.code == ERASED.code
     return replace(
         state,
         state="deleted",
         sequence=state.sequence + 1,
         updated_at_ms=max(state.updated_at_ms, event.at_ms),
-        reason=Reason(code=ERASED, message="erased on request") if erased else event.reason,
+        reason=ERASED if erased else event.reason,
         metadata={},
         webhook=None,
         video=None,

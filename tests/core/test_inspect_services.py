@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.prompt_policy.pack import CATEGORIES
 from schemas.errors import Fatal
 from stream_processors.inspect.service_policies import ServicePolicy
 from stream_processors.inspect.services import azure, labels, openai
@@ -16,7 +17,7 @@ from stream_processors.inspect.services.breaker import Breaker
 from stream_processors.inspect.services.labels import Label, scores_of
 from stream_processors.inspect.services.outcome import Unanswered, check_status, check_type, code_in
 from stream_processors.inspect.services.waiting import LONGEST_S, pause_s
-from stream_processors.inspect.thresholds import CATEGORIES, DEFAULTS, GRAVEST_FIRST, merged
+from stream_processors.inspect.thresholds import DEFAULTS, GRAVEST_FIRST, merged
 from tests.hostile import moderation_server as served
 
 SHIPPED = Rules(merged({}, "p"), {})

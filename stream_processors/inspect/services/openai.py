@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from ops.prompt_policy.pack import CATEGORIES
 from stream_processors.inspect.services.outcome import nonsense
-from stream_processors.inspect.thresholds import CATEGORIES
 
 CONTENT_TYPE = "application/json"
 SEEN_ON_PICTURES = ("self-harm", "self-harm/instructions", "self-harm/intent", "sexual", "violence", "violence/graphic")
