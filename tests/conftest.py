@@ -6,6 +6,7 @@ Kafka maps the index files of every partition, and dies of the kernel's limit (v
 some 19,000 partitions, which is what a hundred tests with all topics make.
 """
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,17 @@ def _committed_schemas() -> Iterator[None]:
     before = catalog.in_use()
     yield
     catalog.use(before)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process sets up logging for a whole process: the next test hears again."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler and each not in handlers]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
