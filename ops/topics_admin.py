@@ -187,7 +187,8 @@ def _await_usable(admin: AdminClient, names: set[str]) -> None:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(n, p): latest for n in left & known.keys() for p in known[n].partitions}
         answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S) if asked else {}
-        led = {place for place, answer in answers.items() if answer.exception() is None}
+        # librdkafka gives an offset below 0 and no error where the leader has not answered in time.
+        led = {place for place, answer in answers.items() if answer.exception() is None and answer.result().offset >= 0}
         left = {n for n in left if n not in known or any(p.topic == n for p in asked.keys() - led)}
         if left:
             time.sleep(0.02)

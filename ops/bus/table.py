@@ -2,9 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 
 from ops.bus import clients
 from ops.bus.pulse import beat
@@ -12,6 +21,11 @@ from ops.settings import Settings
 from schemas.errors import Transient
 from schemas.topics import Topic
 
+_SILENCE_S = 60
+_ASK_S = 5
+"""Within which a leader answers, or is asked for anew. A broker that is killed leads for 9 s more, as far as the others
+know."""
+_REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _LOOK_BACK = 64
 """Offsets that are read first when only the last record of a partition is wanted."""
 
@@ -104,8 +118,8 @@ def _messages(
                 yield message
             # The position also passes transaction markers and compacted offsets, which carry no message.
             left = {p.partition for p in reader.position(list(reader.assignment())) if p.offset < end_of[p.partition]}
-            if left and time.monotonic() - quiet_since_s > 60:
-                raise Transient(f"could not read {name} to its end within 60 s of silence")
+            if left and time.monotonic() - quiet_since_s > _SILENCE_S:
+                raise Transient(f"could not read {name} to its end within {_SILENCE_S} s of silence")
     except KafkaException as exc:
         raise Transient(f"cannot read {name}: {exc.args[0].str()}") from None
     finally:
@@ -114,10 +128,36 @@ def _messages(
 
 def _ends(settings: Settings, name: str, partitions: Sequence[int]) -> dict[int, int]:
     """Where each partition ends, undecided transactions included. A reader of committed records would be told that it
-    ends before the first of those, and a state read up to there lacks what is committed a moment later."""
+    ends before the first of those, and a state read up to there lacks what is committed a moment later.
+
+    A partition whose leader is gone is asked about again until there is another one. Raises Transient.
+    """
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    wanted = {TopicPartition(name, p): latest for p in partitions}
     everything = IsolationLevel.READ_UNCOMMITTED
-    admin = clients.admin(settings)  # held until it has answered
-    asked = admin.list_offsets(wanted, isolation_level=everything, request_timeout=30)
-    return {place.partition: found.result().offset for place, found in asked.items()}
+    ends: dict[int, int] = {}
+    deadline_s = time.monotonic() + _SILENCE_S
+    while left := [p for p in partitions if p not in ends]:
+        if time.monotonic() > deadline_s:
+            raise Transient(f"{name}: nobody says within {_SILENCE_S} s where partition {left[0]} ends")
+        beat()
+        wanted = {TopicPartition(name, p): latest for p in left}
+        admin = clients.admin(settings)  # a new one each time: it remembers for minutes who led
+        asked = admin.list_offsets(wanted, isolation_level=everything, request_timeout=_ASK_S)
+        for place, answer in asked.items():
+            if (end := _told(answer)) is not None:
+                ends[place.partition] = end
+        if len(ends) < len(partitions):
+            time.sleep(0.1)
+    return ends
+
+
+def _told(answer: "Future[ListOffsetsResultInfo]") -> int | None:
+    """The offset; None while no leader tells it. Raises KafkaException when asking again is no use."""
+    try:
+        offset = int(answer.result().offset)
+    except KafkaException as exc:
+        if exc.args[0].code() in _REFUSED:
+            raise
+        return None
+    # librdkafka 2.16.0 gives -1001 and no error for a partition whose leader has not answered in time.
+    return offset if offset >= 0 else None
