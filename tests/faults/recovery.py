@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ops.settings import Settings
-from schemas.topics import LIVE_TOPICS
+from schemas.topics import LIVE_TOPICS, PLANS_PARKED
 from tests.e2e.reading import read_topics
 
 OFFSETS_TOPIC = "__consumer_offsets"
@@ -73,8 +73,8 @@ def recoveries(
     came: dict[tuple[str, int], list[float]],
     outages: Sequence[tuple[float, float]] = (),
 ) -> list[Recovery]:
-    """Of each kill, for every partition of the killed stage that had work at that moment. Retry topics are left out:
-    there a record waits up to ten minutes because it is meant to.
+    """Of each kill, for every partition of the killed stage that had work at that moment. Retry topics and parked plans
+    are left out: there a record waits because it is meant to, up to ten minutes or until the scheduler has room.
 
     kills:   moment and process ("render-2")
     outages: times when the broker was down; a kill whose recovery falls into one is left out, it measures the broker
@@ -90,7 +90,7 @@ def recoveries(
         again_s = min((s for s, p in kills if s > at_s and p.partition("-")[0] == stage), default=float("inf"))
         for (_, topic, partition), line in by_stage[stage].items():
             before = max((c.offset for c in line if c.at_s <= at_s), default=0)
-            if ".retry." in topic:
+            if ".retry." in topic or f".{PLANS_PARKED.entity}." in topic:
                 continue
             times = came.get((topic, partition), [])
             if before >= len(times) or times[before] > at_s:

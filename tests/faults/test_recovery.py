@@ -35,8 +35,8 @@ def test_only_partitions_of_the_killed_stage_count() -> None:
     assert recoveries([(4.0, "notify")], history, CAME) == []
 
 
-def test_a_record_that_is_meant_to_wait_is_not_measured() -> None:
-    waits = "f.mux.tasks.retry.1m.v1"
+@pytest.mark.parametrize("waits", ["f.mux.tasks.retry.1m.v1", "f.plans.parked.v1"])
+def test_a_record_that_is_meant_to_wait_is_not_measured(waits: str) -> None:
     history = [Commit(("f.mux", waits, 0), 1, 3.5), Commit(("f.mux", waits, 0), 2, 62.0)]
     assert recoveries([(4.0, "mux")], history, {(waits, 0): [1.0, 2.0]}) == []
 
