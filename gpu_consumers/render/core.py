@@ -15,54 +15,22 @@ reported; every task is reported unless its partition went away; a task is tried
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from gpu_consumers.pipelines.renderer import compatible
 from gpu_consumers.render import actions as act
 from gpu_consumers.render.actions import Action
 from gpu_consumers.render.device import Batch, Device
 from gpu_consumers.render.offsets import Offsets
 from gpu_consumers.render.protocol import WARM_MODELS
 from gpu_consumers.render.withdrawals import Withdrawals
+from gpu_consumers.render.works import Work, to_prepare, to_send
 from schemas.registry import ModelEntry
-from schemas.request import LANES
-from schemas.work import ChunkRendered, ChunkTask, ChunkWithdrawn, ModelLoad, ObjectRef
+from schemas.work import ChunkTask, ChunkWithdrawn, ModelLoad, ObjectRef
 
 MAX_ATTEMPTS = 3
 """Times that one task may fail on the device, or take it down, before it is reported as failed."""
 MAX_FAILED_STARTS = 3
 """Device processes in a row that die before they are ready; then the worker stops, because another will not help."""
-BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 30.0
-
-
-@dataclass(slots=True)
-class _Work:
-    ticket: int
-    partition: int
-    offset: int
-    task: ChunkTask
-    stage: Literal["waiting", "preparing", "ready", "device", "storing", "reporting"] = "waiting"
-    owned: bool = True
-    """Its partition has been ours ever since it came, so its offset may be committed."""
-    given: str = ""
-    frames: str = ""
-    device_s: float = 0.0
-    attempts: int = 0
-    alone: bool = False
-    """Its last batch failed: it is tried by itself, to find the one at fault."""
-    not_before_s: float = 0.0
-    store_tries: int = 0
-    withdrawn: bool = False
-    """Nobody waits for it any more."""
-
-    def back_off(self, now_s: float) -> None:
-        self.store_tries += 1
-        self.not_before_s = now_s + min(BACKOFF_FIRST_S * 2 ** min(self.store_tries - 1, 10), BACKOFF_LAST_S)
-
-
-def _lane_rank(work: _Work) -> int:
-    return LANES.index(work.task.lane)
 
 
 def capacity_of(entries: Mapping[str, ModelEntry]) -> int:
@@ -79,7 +47,7 @@ class Core:
         self.partitions: set[int] = set()
         self.rendered = 0
         self.stopping = False
-        self._works: dict[int, _Work] = {}
+        self._works: dict[int, Work] = {}
         """By ticket, in the order of arrival."""
         self._dead: dict[int, tuple[int, int]] = {}
         """Dead letters under way: partition and offset by ticket."""
@@ -154,7 +122,7 @@ class Core:
         if self.stopping or partition not in self.partitions:
             return []
         ticket = self._ticket(partition, offset)
-        work = self._works[ticket] = _Work(ticket, partition, offset, task)
+        work = self._works[ticket] = Work(ticket, partition, offset, task)
         gone = self._give_up(work, now_s) if self._withdrawals.name(task) else []
         return [*gone, *self._advance(now_s)]
 
@@ -166,7 +134,7 @@ class Core:
         gone = [action for work in named for action in self._give_up(work, now_s)]
         return [*gone, *self._advance(now_s)]
 
-    def _give_up(self, work: _Work, now_s: float) -> list[Action]:
+    def _give_up(self, work: Work, now_s: float) -> list[Action]:
         if work.stage == "reporting":
             return []
         work.withdrawn = True
@@ -218,7 +186,7 @@ class Core:
         self._next_ticket += 1
         return self._next_ticket - 1
 
-    def _drop(self, work: _Work) -> list[Action]:
+    def _drop(self, work: Work) -> list[Action]:
         del self._works[work.ticket]
         return [act.Release(work.ticket)]
 
@@ -257,29 +225,14 @@ class Core:
 
     def _report(
         self,
-        work: _Work,
+        work: Work,
         status: Literal["rendered", "reused", "failed", "withdrawn"],
         ref: ObjectRef | None = None,
         error: str = "",
         given_lost: bool = False,
     ) -> list[Action]:
         work.stage = "reporting"
-        task = work.task
-        event = ChunkRendered(
-            job=task.job,
-            index=task.index,
-            attempt=task.attempt,
-            chunk_id=task.chunk_id,
-            pool=self._pool,
-            worker_id=self._worker_id,
-            status=status,
-            object=ref,
-            frames=task.spec.frames if ref else 0,
-            device_s=round(work.device_s, 3),
-            error=error,
-            dispatched_at_ms=task.dispatched_at_ms,
-            given_lost=given_lost,
-        )
+        event = work.report(self._pool, self._worker_id, status, ref, error, given_lost)
         return [act.Release(work.ticket), act.Report(work.ticket, event)]
 
     # ---- device ----------------------------------------------------------------------------------------------------
@@ -330,7 +283,7 @@ class Core:
 
     def _spend(
         self, batch: int, device_s: float, now_s: float, left_out: Sequence[str] = ()
-    ) -> tuple[list[_Work], list[Action]]:
+    ) -> tuple[list[Work], list[Action]]:
         """The running batch is over: what it took is shared by its chunks. Returns them."""
         if (running := self._device.running(batch)) is None:
             return [], []
@@ -388,7 +341,7 @@ class Core:
                 out += self._again(work)
         return out
 
-    def _again(self, work: _Work) -> list[Action]:
+    def _again(self, work: Work) -> list[Action]:
         if self.stopping or not work.owned:
             return self._drop(work)
         work.stage = "ready"
@@ -412,21 +365,10 @@ class Core:
         return out
 
     def _prepare(self, now_s: float) -> list[Action]:
-        """Look ahead by at most `capacity` tasks, those of slower lanes not counted. A chunk that came twice waits for
-        itself: then it can be reused."""
         out: list[Action] = []
-        ahead = [_lane_rank(w) for w in self._works.values() if w.stage in ("preparing", "ready")]
-        earlier: set[str] = set()
-        for work in self._works.values():
-            twice = work.task.chunk_id in earlier
-            earlier.add(work.task.chunk_id)
-            if work.stage != "waiting" or twice or work.not_before_s > now_s:
-                continue
-            if sum(rank <= _lane_rank(work) for rank in ahead) >= self.capacity:
-                continue
+        for work in to_prepare(self._works.values(), self.capacity, now_s):
             if work.task.spec.model in self._entries:
                 work.stage = "preparing"
-                ahead.append(_lane_rank(work))
                 out.append(act.Prepare(work.ticket, work.task))
             else:
                 error = f"model {work.task.spec.model!r} is not in the registry of pool {self._pool}"
@@ -434,22 +376,19 @@ class Core:
         return out
 
     def _fill_inbox(self, now_s: float) -> list[Action]:
-        """Batches are made of what is here, the faster lanes first; nobody waits for company. But the waiting batch is
-        closed only when the running one is nearly done: tasks that arrive meanwhile can still join it, or go first."""
+        """The waiting batch is closed only when the running one is nearly done: tasks that arrive meanwhile can still
+        join it, or go first."""
         out: list[Action] = []
         batches = self._device.batches
         while self._device.has_room():
-            ready = sorted((w for w in self._works.values() if w.stage == "ready"), key=_lane_rank)
+            group = to_send(self._works.values(), self._entries)
             storing = sum(w.stage == "storing" for w in self._works.values())
-            if not ready or storing >= self.capacity or (batches and not batches[0].nearly_done()):
+            if not group or storing >= self.capacity or (batches and not batches[0].nearly_done()):
                 break
-            most = 1 if ready[0].alone else self._entries[ready[0].task.spec.model].max_batch
-            fit = [w for w in ready[1:] if not w.alone and compatible(ready[0].task.spec, w.task.spec)]
-            group = [ready[0], *fit[: most - 1]]
             out.append(self._send(group, now_s))
         return out
 
-    def _send(self, group: Sequence[_Work], now_s: float) -> Action:
+    def _send(self, group: Sequence[Work], now_s: float) -> Action:
         number = self._next_batch
         self._next_batch += 1
         for work in group:
