@@ -45,14 +45,18 @@ class Estimates:
 
     def _scene(self, pool: str, jobs: list[Job], now_ms: int) -> Scene:
         costs_s: dict[Lane, float] = {}
+        most_out: dict[str, int] = {}
         for job in jobs:
             costs_s[job.lane] = job.chunk_cost_s
+            if most := self._book.accounts.quota(job.tenant).running_chunks:
+                most_out[job.tenant] = most
         return Scene(
             jobs,
             self._handing.queue(pool),
             self._handing.workers.held(pool, now_ms),
             self.arrivals.streams(pool, costs_s, now_ms),
             list(self._parked(pool)),
+            most_out,
         )
 
     def _parked(self, pool: str) -> Iterator[ParkedJobs]:

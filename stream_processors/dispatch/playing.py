@@ -1,18 +1,20 @@
 """Plays the scheduler's own order forward on its workers as they are, chunk by chunk: when is each job rendered? Pure.
 
 Lanes by deficit round robin, tenants and accounts by virtual time, jobs by their order, a worker with room that is
-free first; express chunks that go to a worker beyond what it wants; chains one chunk after the other. Beside the jobs
-that are here it plays those that are to be expected. Turns by age, warm models and shared forward passes are not
-played.
+free first; express chunks that go to a worker beyond what it wants; chains one chunk after the other; no more chunks of
+a tenant at a time than its quota lets. Beside the jobs that are here it plays those that are to be expected. Turns by
+age, warm models and shared forward passes are not played.
 
 What lies far ahead is played in larger pieces: several chunks of a job as one. So a play ends after a few thousand
 steps, whatever waits.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from heapq import heappop, heappush
 from itertools import count
+from types import MappingProxyType
 
 from schemas.request import LANES, Lane
 from stream_processors.dispatch.choice import AHEAD
@@ -29,10 +31,18 @@ _RANK = {lane: rank for rank, lane in enumerate(LANES)}
 
 
 class Play:
-    """shares: of the lanes as they are now; is not changed."""
+    """shares: of the lanes as they are now; is not changed. most_out: chunks that a tenant may have out, of those that
+    have a bound."""
 
-    def __init__(self, shares: LaneShares, lanes: Mapping[Lane, Sharing], hands: Sequence[Hand]) -> None:
+    def __init__(
+        self,
+        shares: LaneShares,
+        lanes: Mapping[Lane, Sharing],
+        hands: Sequence[Hand],
+        most_out: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._shares, self._lanes, self._hands = deepcopy(shares), lanes, hands
+        self._most_out, self._out = most_out, Counter[str]()
         self._now_s = 0.0
         self._numbers = count()
         self._steps = 0
@@ -61,9 +71,11 @@ class Play:
     def run(self, loose: Iterable[Piece]) -> Played:
         """Play until all jobs that are here are rendered. loose: pieces that are out and with nobody here."""
         for piece in loose:
+            self._went(piece)
             heappush(self._events, (piece.takes_s, next(self._numbers), piece))
         for hand in self._hands:
             for piece in hand.held:
+                self._went(piece)
                 self._give(hand, piece, first=True)
             self._offer(hand)
         self._hand_out()
@@ -106,6 +118,8 @@ class Play:
         item = piece.item
         if item is None:
             return
+        if item.tenant in self._most_out:
+            self._landed(item.tenant)
         item.left -= piece.chunks
         if piece.rest:
             item.ready.append(piece.rest)
@@ -113,6 +127,21 @@ class Play:
         self._served_s[item.lane] += piece.chunks * item.cost_s
         if item.left <= 0 and self._open.pop(item.key, None) is not None:
             self._finish_s[item.key] = self._now_s
+
+    def _went(self, piece: Piece) -> None:
+        """A piece is out."""
+        tenant = piece.item.tenant if piece.item is not None else ""
+        if tenant in self._most_out:
+            self._out[tenant] += 1
+            if self._out[tenant] >= self._most_out[tenant]:
+                for lane in self._lanes.values():
+                    lane.hold(tenant)
+
+    def _landed(self, tenant: str) -> None:
+        self._out[tenant] -= 1
+        if self._out[tenant] < self._most_out[tenant]:
+            for lane in self._lanes.values():
+                lane.let_go(tenant)
 
     def _beyond(self) -> None:
         """What the play did not come to: its lane goes on as it went, in the order of its jobs."""
@@ -185,4 +214,6 @@ class Play:
         self._lanes[item.lane].served(item, cost_s)
         if item.real and item.waiting == 0:
             self._last[item.lane].append(item.key)
-        self._give(hand, Piece(item, chunks, rest, cost_s * hand.slowness))
+        piece = Piece(item, chunks, rest, cost_s * hand.slowness)
+        self._went(piece)
+        self._give(hand, piece)

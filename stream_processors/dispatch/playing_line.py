@@ -30,6 +30,9 @@ class _Tenant:
     heap: list[tuple[float, str]] = field(default_factory=list)
     """Accounts that have jobs."""
     floor_s: float = 0.0
+    queued: bool = False
+    """It stands in the lane's heap; perhaps held there."""
+    held: bool = False
 
 
 class Sharing:
@@ -39,7 +42,7 @@ class Sharing:
         self._virtual_s = virtual_s
         self._tenants: dict[str, _Tenant] = {}
         self._heap: list[tuple[float, str]] = []
-        """Tenants that have jobs."""
+        """Tenants that have jobs. One that is held is taken out when its turn comes."""
         self._floor_s = 0.0
         self._numbers = 0
 
@@ -55,21 +58,39 @@ class Sharing:
         """A job with a chunk that may be rendered, and that is not in line."""
         tenant = self._tenants[item.tenant]
         account = tenant.accounts[item.account]
-        if not tenant.heap:
-            tenant.virtual_s = max(tenant.virtual_s, self._floor_s)
-            heappush(self._heap, (tenant.virtual_s, item.tenant))
         if not account.jobs:
             account.virtual_s = max(account.virtual_s, tenant.floor_s)
             heappush(tenant.heap, (account.virtual_s, item.account))
         self._numbers += 1
         heappush(account.jobs, (item.order, self._numbers, item))
+        self._queue(item.tenant)
+
+    def hold(self, tenant: str) -> None:
+        """It gets nothing until it is let go."""
+        if tenant in self._tenants:
+            self._tenants[tenant].held = True
+
+    def let_go(self, tenant: str) -> None:
+        """It may be served again, from where the others are now."""
+        if tenant in self._tenants:
+            self._tenants[tenant].held = False
+            self._queue(tenant)
+
+    def _queue(self, name: str) -> None:
+        tenant = self._tenants[name]
+        if tenant.heap and not tenant.queued and not tenant.held:
+            tenant.virtual_s, tenant.queued = max(tenant.virtual_s, self._floor_s), True
+            heappush(self._heap, (tenant.virtual_s, name))
 
     def head(self) -> "Item | None":
         """Whose turn it is."""
-        if not self._heap:
-            return None
-        tenant = self._tenants[self._heap[0][1]]
-        return tenant.accounts[tenant.heap[0][1]].jobs[0][2]
+        while self._heap:
+            tenant = self._tenants[self._heap[0][1]]
+            if not tenant.held:
+                return tenant.accounts[tenant.heap[0][1]].jobs[0][2]
+            heappop(self._heap)
+            tenant.queued = False
+        return None
 
     def served(self, item: "Item", cost_s: float) -> None:
         """The head got a piece."""
@@ -89,7 +110,7 @@ class Sharing:
         if account.jobs:
             heappush(tenant.heap, (account.virtual_s, item.account))
         heappop(self._heap)
+        tenant.queued = False
         self._floor_s = tenant.virtual_s
         tenant.virtual_s += cost_s / tenant.weight
-        if tenant.heap:
-            heappush(self._heap, (tenant.virtual_s, item.tenant))
+        self._queue(item.tenant)

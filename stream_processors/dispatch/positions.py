@@ -7,6 +7,7 @@ on.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 from schemas.request import Lane
@@ -45,6 +46,8 @@ class Scene(NamedTuple):
     """Workers that can be counted on."""
     streams: Iterable[Stream] = ()
     parked: Sequence[ParkedJobs] = ()
+    most_out: Mapping[str, int] = MappingProxyType({})
+    """Chunks that a tenant may have out at a time, of tenants that have such a bound."""
 
 
 def play(scene: Scene) -> Played:
@@ -59,7 +62,7 @@ def play(scene: Scene) -> Played:
     for job in jobs:
         weights = job.weight, job.placement.account_weight
         lanes[job.lane].weigh(job.tenant, job.account, *weights)
-    played = Play(scene.queue.shares, lanes, hands or [Hand(1.0, 1, ())])
+    played = Play(scene.queue.shares, lanes, hands or [Hand(1.0, 1, ())], scene.most_out)
     played.add(cut.item for cut in items.values())
     played.add(_parked(lanes, jobs, scene.parked))
     played.expect(scene.streams)

@@ -103,6 +103,47 @@ def test_a_chain_takes_as_long_as_its_chunks_one_after_the_other_however_many_wo
     assert (played.positions, played.finish_s) == ({jobs[0].key: 0}, {jobs[0].key: 6.0})
 
 
+def test_a_tenant_with_a_bound_is_rendered_no_faster_than_that_and_the_rest_is_for_the_others() -> None:
+    bound = new_job(plan("b", tenant="a", chunks=6, chained=False), 0)
+    free = new_job(plan("f", tenant="x", chunks=6, chained=False), 0)
+    scene = Scene([bound, free], filled([bound, free]), ONE * 4)
+    assert set(play(scene).finish_s.values()) == {3.0}
+    finish_s = play(scene._replace(most_out={"a": 1})).finish_s
+    assert finish_s == {"a/b": 6.0, "x/f": 2.0}
+
+
+def test_what_a_bound_tenant_has_out_counts() -> None:
+    job = new_job(plan(chunks=3, chained=False), 0)
+    job.set_chunk(0, state="d")
+    hands = (Held(1.0, 1, ((job.ids[0], 5.0),)), *ONE)
+    scene = Scene([job], filled([job]), hands, most_out={"default": 1})
+    assert play(scene).finish_s == {job.key: 7.0}
+    assert play(scene._replace(most_out={})).finish_s == {job.key: 5.0}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans(), st.sampled_from(["express", "bulk"])),
+        min_size=1,
+        max_size=9,
+    ),
+    st.dictionaries(st.sampled_from("abc"), st.integers(1, 3)),
+    st.integers(1, 4),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_bound_keeps_a_job_from_an_estimate(given_jobs, most_out, workers) -> None:
+    jobs = [
+        new_job(plan(f"{n}", tenant=tenant, chunks=chunks, chained=chained, lane=lane), 0)
+        for n, (tenant, chunks, chained, lane) in enumerate(given_jobs)
+    ]
+    finish_s = play(Scene(jobs, filled(jobs), ONE * workers, most_out=most_out)).finish_s
+    assert finish_s.keys() == {job.key for job in jobs}
+    for tenant, most in most_out.items():
+        chunks = sum(len(job.row.chunks) for job in jobs if job.tenant == tenant)
+        last_s = max((finish_s[job.key] for job in jobs if job.tenant == tenant), default=0.0)
+        assert last_s >= -(-chunks // min(most, workers))
+
+
 def test_without_workers_there_is_a_position_and_no_estimate() -> None:
     jobs = [new_job(plan(), 0)]
     played = play(Scene(jobs, filled(jobs), ()))
