@@ -40,6 +40,8 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     """The stage that did it."""
     fingerprint: str = ""
     """Hex SHA-256 of the request's meaning."""
+    likeness: str = ""
+    """Of the job's texts, 32 hex characters: in alike texts few of its 128 bits differ."""
     key_id: str = ""
     """Key that signed the request; empty in open mode."""
     code: str = ""

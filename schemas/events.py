@@ -126,6 +126,8 @@ class PromptVerdict(Record, frozen=True, kw_only=True):
     """Only allowed prompts are rendered."""
     policy: str
     """Version of the policy that judged."""
+    likeness: str = ""
+    """128 bits as 32 hex characters: the fewer differ, the more alike are two jobs' texts."""
 
 
 class Timeline(Record, frozen=True, kw_only=True):

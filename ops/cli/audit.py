@@ -11,6 +11,7 @@ from ops.cli.output import data, data_json, paper, say
 from ops.cli.quotas import AsJson, ms_of
 
 if TYPE_CHECKING:
+    from ops.conduct import Conduct
     from schemas.audit import Head
 
 
@@ -103,12 +104,18 @@ def tenants(
         float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Only who is above; exit code 1 if anybody is.")
     ] = None,
     least: Annotated[int, typer.Option(metavar="N", min=1, help="With --over: only who had so many refused.")] = 1,
-    pause: Annotated[bool, typer.Option("--pause", help="With --over: pause those tenants.")] = False,
+    again: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Only who tried like a refused one N times; exit code 1 if anybody did."),
+    ] = None,
+    pause: Annotated[bool, typer.Option("--pause", help="With --over or --again: pause those tenants.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Of how many of their requests moderation refused prompt or frames, by tenant."""
-    if over is None and (pause or least > 1):
-        raise typer.BadParameter("--pause and --least say whom --over means; give --over SHARE too")
+    """Of how many requests moderation refused prompt or frames, and how often the like came again, by tenant."""
+    if over is None and least > 1:
+        raise typer.BadParameter("--least says whom --over means; give --over SHARE too")
+    if over is None and again is None and pause:
+        raise typer.BadParameter("--pause: whom? give --over SHARE or --again N too")
     from ops.bus import audit
     from ops.conduct import conduct
     from ops.switches import of_tenants
@@ -120,33 +127,44 @@ def tenants(
     switches = of_tenants(place.settings) if pause else {}
     forgiven = {tenant: switch.at_ms for tenant, switch in switches.items() if switch.state == "on"}
     found = conduct(entries, since_ms, forgiven)
-    shown = [one for one in found if over is None or (one.share > over and one.refused_content >= least)]
-    numbers = ("accepted", "refused", "by moderation", "share")
+    asked = over is not None or again is not None
+    reasons = {one.tenant: _too_much(one, over, least, again) for one in found}
+    shown = [one for one in found if not asked or reasons[one.tenant]]
+    numbers = ("accepted", "refused", "by moderation", "share", "again refused", "again let in")
     table = plain_table("tenant", *numbers, "last", numbers=numbers)
     for one in shown:
-        counts = one.accepted, one.refused, one.refused_content
         if as_json:
-            names = ("accepted", "refused", "refused_content")
-            data_json({"tenant": one.tenant, **dict(zip(names, counts, strict=True)), "share": round(one.share, 4)})
+            names = ("tenant", "accepted", "refused", "refused_content", "again", "let_in_again")
+            data_json({**{name: getattr(one, name) for name in names}, "share": round(one.share, 4)})
         last = moment(one.refused_at_ms) if one.refused_at_ms else "-"
-        table.add_row(one.tenant, *map(str, counts), f"{one.share:.1%}", last)
+        counts, tries = (one.accepted, one.refused, one.refused_content), (one.again, one.let_in_again)
+        table.add_row(one.tenant, *map(str, counts), f"{one.share:.1%}", *map(str, tries), last)
     if not as_json:
         paper().print(table)
-    if over is not None and shown:
+    if asked and shown:
         if pause:
             # Those that are paused already keep the reason that they have.
             paused = {tenant for tenant, switch in switches.items() if switch.state == "off"}
-            _pause(place, [one.tenant for one in shown if one.tenant not in paused], over)
+            _pause(place, {one.tenant: reasons[one.tenant] for one in shown if one.tenant not in paused})
         else:
             say("next: --pause, or reelbus pause tenant NAME, stops what a tenant has in line")
         raise typer.Exit(1)
 
 
-def _pause(place: Place, found: list[str], over: float) -> None:
+def _too_much(one: "Conduct", over: float | None, least: int, again: int | None) -> str:
+    """What a tenant did too often; "" for nothing."""
+    if over is not None and one.share > over and one.refused_content >= least:
+        return f"moderation refused more than {over:.0%} of its requests"
+    if again is not None and one.again + one.let_in_again >= again:
+        return f"tried {again} times or more what moderation had refused, in other spellings or words"
+    return ""
+
+
+def _pause(place: Place, reasons: dict[str, str]) -> None:
     from ops.switches import turn
 
-    for tenant in found:
-        turn(place.settings, "tenant", tenant, "off", f"moderation refused more than {over:.0%} of its requests")
+    for tenant, reason in reasons.items():
+        turn(place.settings, "tenant", tenant, "off", reason)
         say(f"tenant {tenant} is paused; next: reelbus unpause tenant {tenant}")
 
 

@@ -153,6 +153,11 @@ def readings_of_meaning(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((fold(text), *(fold(layer) for layer in hidden(text)))))
 
 
+def gist(text: str) -> str:
+    """One form for comparing texts with each other: letters and digits alone, leet undone, every run once."""
+    return squeeze("".join(filter(str.isalnum, merge(_unleet(fold(text))))))
+
+
 def views(text: str) -> Views:
     """All forms of `text` in which words are looked up."""
     bases = {fold(text), *(fold(layer) for layer in hidden(text))}

@@ -75,7 +75,7 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
         origin=origin,
         about=mark,
         fingerprint=mark,
-        prompts=rules.verdict(True, request.tenant),
+        prompts=rules.verdict(True, request),
     )
     cleared = ClearedJob(job=job, request=request, fingerprint=mark, requested_at_ms=record.timestamp_ms, origin=origin)
     return Cleared(event, cleared)
@@ -151,7 +151,6 @@ def _value(record: Incoming) -> bytes:
 
 def _reject(record: Incoming, request: JobRequest, refusal: JobRejected, rules: Rules, key_id: str) -> Rejected:
     value = _value(record)
-    refused_prompt = rules.verdict(False, request.tenant)
     event = job_event(
         SOURCE,
         "job.rejected",
@@ -162,7 +161,7 @@ def _reject(record: Incoming, request: JobRequest, refusal: JobRejected, rules: 
         origin=origin_of(record.headers, value, key_id),
         about=hashlib.sha256(value).hexdigest(),
         reason=_reason(refusal),
-        prompts=refused_prompt if refusal.code == "prompt_refused" else None,
+        prompts=rules.verdict(False, request) if refusal.code == "prompt_refused" else None,
     )
     return Rejected(event)
 

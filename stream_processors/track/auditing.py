@@ -42,6 +42,7 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         tenant=event.job.partition("/")[0],
         source=event.source,
         fingerprint=event.fingerprint,
+        likeness=_likeness(before, event),
         key_id=event.origin.key_id,
         code=reason.code if reason else "",
         field=reason.field if reason else "",
@@ -53,6 +54,15 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         by=event.review.by if event.review else event.by,
         why=_why(event),
     )
+
+
+def _likeness(before: JobState | None, event: JobEvent) -> str:
+    """Of texts that were let in or refused; of others it says nothing that is not there already."""
+    if event.type not in ("job.accepted", "job.rejected"):
+        return ""
+    # Frames are refused after moderate has spoken; what it said is with the job.
+    prompts = event.prompts or (before.prompts if before is not None and event.source != "moderate" else None)
+    return prompts.likeness if prompts is not None else ""
 
 
 def _why(event: JobEvent) -> str:

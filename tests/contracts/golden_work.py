@@ -121,11 +121,12 @@ def _trail(plan: Plan) -> Goldens:
         )  # fmt: skip
 
     mark = fingerprint(plan.request)
-    refusal = {"code": "prompt_refused", "field": "shots[0].prompt", "moderator": "2026-11-22"}
+    alike = {"likeness": "0123456789abcdef0123456789abcdef", "moderator": "2026-11-22"}
+    refusal = {"code": "prompt_refused", "field": "shots[0].prompt", **alike}
     video = {"label": "AI GENERATED", "mark_payload": "0123456789abcdef", "video_sha256": "5" * 64}
     made, head = {}, Head()
     for entry_ in (
-        entry("accepted", T0 + 300, "moderate", fingerprint=mark, key_id="key-2026", moderator="2026-11-22"),
+        entry("accepted", T0 + 300, "moderate", fingerprint=mark, key_id="key-2026", **alike),
         entry("refused", T0 + 350, "moderate", fingerprint=fingerprint("another"), **refusal),
         entry("review", T0 + 900, "dispatch", fingerprint=mark, category="sexual", moderator=PROVIDER),
         entry("approved", T0 + 2_000, "dispatch", fingerprint=mark, by="ada", why="a marble statue"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ops.conduct import conduct
+from ops.prompt_policy.likeness import likeness
 from schemas.audit import AuditEntry, AuditKind, Check, Head, digest, linked
 from schemas.codec import decode, encode
 from schemas.events import EventType, JobEvent, JobState, PromptVerdict, Reason
@@ -152,6 +153,45 @@ def test_conduct_is_counted_once_per_request_by_what_moderation_refused() -> Non
     assert (good.share, good.accepted, good.refused) == (0.0, 9, 1)
     assert [one.tenant for one in conduct(entries, since_ms=9)] == ["good"]
     assert conduct(entries, forgiven={"bad": 3})[0].refused_content == 0
+
+
+def test_what_comes_again_after_it_was_refused_is_counted() -> None:
+    def of(
+        kind: AuditKind, at_ms: int, text: str, source: str = "moderate", code: str = "prompt_refused"
+    ) -> AuditEntry:
+        made = replace(entry(at_ms), tenant="stubborn", kind=kind, at_ms=at_ms, source=source, code=code)
+        return replace(made, id=f"{kind}-{at_ms}", likeness=likeness([text]))
+
+    entries = [
+        of("accepted", 1, "an owl sells strawberries", code=""),
+        of("accepted", 2, "the captain hides it under a bridge", code=""),
+        of("refused", 3, "the captain hides it under a bridge", source="dispatch", code="frames_refused"),
+        of("refused", 4, "the c4pt41n hides it under a bridge"),
+        of("refused", 5, "a lamp beside a quiet lake"),
+        of("accepted", 6, "The captain hides it under bridge", code=""),
+        of("refused", 7, "an owl sells strawberries", code="limit_exceeded"),
+    ]
+    for order in (entries, entries[::-1]):
+        (one,) = conduct(order)
+        assert (one.refused_content, one.again, one.let_in_again) == (3, 1, 1)
+    (one,) = conduct(entries, forgiven={"stubborn": 4})
+    assert (one.refused_content, one.again, one.let_in_again) == (2, 0, 1)
+
+
+def test_only_what_is_let_in_or_refused_for_content_bears_a_likeness() -> None:
+    sign = likeness(["a ball"])
+    allowed = replace(
+        event("job.accepted"), prompts=PromptVerdict(verdict="allow", policy="p1", likeness=sign), reason=None
+    )
+    state, _ = take(None, allowed, 0)
+    assert (entered := audited(None, state, allowed)) is not None
+    assert entered.likeness == sign
+    late = replace(event("job.rejected"), source="dispatch", prompts=None)
+    assert (refused := audited(state, take(state, late, 0)[0], late)) is not None
+    assert refused.likeness == sign
+    other = replace(event("job.rejected"), id="another", prompts=None)
+    assert (taken := audited(state, None, other)) is not None
+    assert taken.likeness == ""
 
 
 def test_what_was_let_in_before_the_time_that_is_looked_at_and_refused_within_it_is_counted() -> None:

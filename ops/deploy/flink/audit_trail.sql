@@ -10,6 +10,7 @@ CREATE TABLE `audit_trail` (
   `tenant` STRING NOT NULL COMMENT 'On whose account.',
   `source` STRING NOT NULL COMMENT 'The stage that did it.',
   `fingerprint` STRING NOT NULL COMMENT 'Hex SHA-256 of the request''s meaning.',
+  `likeness` STRING NOT NULL COMMENT 'Of the job''s texts, 32 hex characters: in alike texts few of its 128 bits differ.',
   `key_id` STRING NOT NULL COMMENT 'Key that signed the request; empty in open mode.',
   `code` STRING NOT NULL COMMENT 'Machine-readable reason, when it did not go well.',
   `field` STRING NOT NULL COMMENT 'The field that was refused.',
