@@ -41,7 +41,7 @@ def as_words(signs: bytes | bytearray) -> NDArray[np.uint64]:
 
 def differing_bits(sign: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """How many bits of a sign, shape (2,), differ from each of others, shape (n, 2)."""
-    return np.bitwise_count(others ^ sign).sum(axis=1, dtype=np.uint8)
+    return np.asarray(np.bitwise_count(others ^ sign).sum(axis=1, dtype=np.uint8), np.uint8)
 
 
 def _pieces(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
