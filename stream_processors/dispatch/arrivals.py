@@ -5,6 +5,7 @@ what waits, not what will go on coming.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from schemas.plan import Plan
@@ -76,9 +77,11 @@ class Arrivals:
         recent.weight, recent.cost_s = placement.weight, placement.chunk_cost_s
         recent.note(now_ms // WINDOW_MS, len(plan.chunks), depth(plan))
 
-    def streams(self, pool: str, costs_s: dict[Lane, float], now_ms: int) -> list[Stream]:
+    def streams(
+        self, pool: str, costs_s: dict[Lane, float], now_ms: int, weight_of: Callable[[str], float] = lambda _: 0.0
+    ) -> list[Stream]:
         """What is to be expected in a pool. costs_s: of a chunk of each lane, where that is known better than by what
-        the plans say."""
+        the plans say. weight_of: a tenant's weight by its quota, 0 where that of its plans holds."""
         if self._since_ms is None or (elapsed_ms := now_ms - self._since_ms) < WINDOW_MS:
             return []
         window = now_ms // WINDOW_MS - 1  # the last whole one
@@ -89,6 +92,6 @@ class Arrivals:
                 cost_s = costs_s.get(lane, recent.cost_s)
                 chunks, chain = max(1, round(recent.chunks)), max(1, round(recent.chain))
                 gap_s = WINDOW_MS / 1000 / jobs * chunks / recent.chunks
-                found.append(Stream(lane, tenant, recent.weight, gap_s, chunks, chain, cost_s))
+                found.append(Stream(lane, tenant, weight_of(tenant) or recent.weight, gap_s, chunks, chain, cost_s))
         found.sort(key=lambda stream: stream.chunks * stream.cost_s / stream.gap_s, reverse=True)
         return found[:MOST_STREAMS]

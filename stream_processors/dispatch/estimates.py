@@ -54,7 +54,7 @@ class Estimates:
             jobs,
             self._handing.queue(pool),
             self._handing.workers.held(pool, now_ms),
-            self.arrivals.streams(pool, costs_s, now_ms),
+            self.arrivals.streams(pool, costs_s, now_ms, lambda tenant: self._book.accounts.quota(tenant).weight),
             list(self._parked(pool)),
             most_out,
         )

@@ -200,6 +200,14 @@ def arrivals(jobs_by_window: dict[int, int]) -> Arrivals:
     return found
 
 
+def test_whoever_has_a_weight_by_quota_is_expected_with_it() -> None:
+    found = arrivals(dict.fromkeys(range(WINDOWS), 10))
+    weights = {"default": 3.0}
+    now_ms = WINDOWS * WINDOW_MS
+    assert {s.weight for s in found.streams("cpu", {}, now_ms, lambda tenant: weights.get(tenant, 0.0))} == {3.0}
+    assert {s.weight for s in found.streams("cpu", {}, now_ms)} == {plan().placement.weight}
+
+
 def express_jobs(found: Arrivals) -> float:
     """Expected in WINDOWS windows."""
     gaps_s = [s.gap_s for s in found.streams("cpu", {}, WINDOWS * WINDOW_MS) if s.lane == "express"]
