@@ -110,6 +110,9 @@ class Settings:
     label_font: str = ""
     """TrueType or OpenType file for visible marks in other letters than Latin ones. Empty: Latin and the words of the
     Chinese rule only."""
+    label_logos: str = ""
+    """Folder with logos that mux draws beside the words of visible marks: TENANT.png, and default.png for tenants
+    without one. Read at start. Empty: none."""
     webhook_secret_file: str = ""
     """File with the whsec_... secret that signs webhooks; without it webhooks are refused at the request."""
     webhook_allow_private: bool = False

@@ -17,11 +17,17 @@ Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 Profile = Literal["eu", "cn"]
 
 
+OPACITY = 0.68
+"""Of the plate, where a request does not say."""
+
+
 class Wording(NamedTuple):
     """What is drawn. Without a text: nothing."""
 
     text: str
     corner: Corner
+    opacity: float = OPACITY
+    """Share of the picture that the plate behind the letters hides."""
 
 
 PROFILES: dict[str, Wording] = {"eu": Wording("AI GENERATED", "top-right"), "cn": Wording("AI生成", "top-left")}
@@ -43,7 +49,8 @@ def wording(label: Label | None, default: str) -> Wording:
     if label.profile == "none":
         return UNLABELLED
     usual = PROFILES[label.profile]
-    return Wording(label.text or usual.text, label.position or usual.corner)
+    opacity = OPACITY if label.opacity is None else label.opacity
+    return Wording(label.text or usual.text, label.position or usual.corner, opacity)
 
 
 def check(label: Label) -> None:
@@ -51,7 +58,8 @@ def check(label: Label) -> None:
     leave the mark out is not looked at here."""
     text = label.text
     if label.profile == "none":
-        if given := next((name for name in ("text", "position") if getattr(label, name)), ""):
+        values = {"text": label.text, "position": label.position, "opacity": label.opacity}
+        if given := next((name for name, value in values.items() if value not in ("", None)), ""):
             field = f"label.{given}"
             raise JobRejected("invalid_request", f"{field}: profile none draws nothing; leave it out", field)
         return

@@ -246,6 +246,9 @@ class Label(Record, frozen=True, kw_only=True):
     """Own text instead of the profile's."""
     position: Literal["", "top-left", "top-right", "bottom-left", "bottom-right"] = ""
     """Corner; the profile's if left out."""
+    opacity: Annotated[float, Meta(ge=0.4, le=1)] | None = None
+    """Share of the picture that the plate behind the letters hides; 0.68 if left out. The letters are always opaque,
+    and have a dark edge below 0.6."""
 
 
 class Webhook(Record, frozen=True, kw_only=True):

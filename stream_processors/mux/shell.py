@@ -39,6 +39,7 @@ from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.chunk_reader import BadChunk, check_chunk
 from stream_processors.mux.core import ChunkFault, PlanBroken, ask_again, check_plan, describe, failed, published
 from stream_processors.mux.label import PLAIN, Labeller
+from stream_processors.mux.logos import NO_LOGOS, Logos, load_logos
 from stream_processors.mux.scratch import scratch, sweep
 from stream_processors.mux.seal import Seal
 from stream_processors.mux.signers import load_signer
@@ -63,7 +64,7 @@ def main(settings: Settings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
-    labels = Labels(settings.label_profile, Lettering(settings.label_font))
+    labels = Labels(settings.label_profile, Lettering(settings.label_font), load_logos(settings.label_logos))
     muxer = Muxer(open_store(settings), folder, threads, _now_ms, kept_ms, open_seal(settings), labels)
     run(settings, "mux", [MUX_TASKS], muxer.handle, retry=MUX_TASKS_RETRY, proves=proves, give_up=muxer.give_up)
 
@@ -93,13 +94,19 @@ def proves(records: Sequence[Outgoing]) -> bool:
 
 
 class Labels(NamedTuple):
-    """What the installation draws where a request does not say, and with which fonts."""
+    """What the installation draws where a request does not say, with which fonts, and beside whose logo."""
 
     profile: str = "eu"
     lettering: Lettering = PLAIN
+    logos: Logos = NO_LOGOS
 
     def labeller(self, plan: Plan) -> Labeller:
-        return Labeller(wording(plan.request.label, self.profile), self.lettering)
+        logo, output = self.logos.of(plan.request.tenant), plan.request.output
+        labeller = Labeller(wording(plan.request.label, self.profile), self.lettering, logo)
+        if logo is not None and labeller.words.text and not labeller.plate(output.width_px, output.height_px).logo:
+            size = f"{output.width_px}x{output.height_px}"
+            log.info("mux: %s: no room for the logo beside the words at %s; it is left out", plan.job, size)
+        return labeller
 
 
 class Muxer:

@@ -96,7 +96,7 @@ EVERY_FIELD = JobRequest(
     output=Output(
         width_px=1920, height_px=1080, fps=30, fit="cover", container="webm", codec="vp9", bitrate_kbps=8000, quality=80
     ),
-    label=Label(profile="eu", text="Made with AI", position="bottom-right"),
+    label=Label(profile="eu", text="Made with AI", position="bottom-right", opacity=0.8),
     destination=Destination(uri="s3://bucket/finished"),
     deadline_ms=DEADLINE_MS,
     not_before_ms=1_795_000_060_000,

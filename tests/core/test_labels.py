@@ -1,11 +1,12 @@
 """What the visible mark may say."""
 
+import msgspec
 import pytest
 
 from ops.media.lettering import LETTER_SHARE, Lettering
 from ops.settings import SettingsError, load
 from schemas.errors import Fatal, JobRejected
-from schemas.labels import PROFILES, Wording, check, wording
+from schemas.labels import OPACITY, PROFILES, Wording, check, wording
 from schemas.request import Label
 
 PLAIN = Lettering()
@@ -18,11 +19,11 @@ def test_a_request_without_a_label_gets_the_installations_and_one_with_a_label_i
     assert wording(own, "cn") == Wording("Made with AI", "bottom-left")
 
 
-@pytest.mark.parametrize("field", ["text", "position"])
+@pytest.mark.parametrize("field", ["text", "position", "opacity"])
 def test_no_mark_has_neither_words_nor_a_corner(field: str) -> None:
     check(Label(profile="none"))
     assert wording(Label(profile="none"), "cn").text == ""
-    more = {"text": "Made with AI", "position": "top-left"}
+    more = {"text": "Made with AI", "position": "top-left", "opacity": 0.8}
     with pytest.raises(JobRejected, match=rf"label\.{field}: profile none draws nothing; leave it out"):
         check(Label(profile="none", **{field: more[field]}))  # type: ignore[arg-type]
 
@@ -99,3 +100,11 @@ def test_a_font_that_is_none_is_named(tmp_path) -> None:
             Lettering(str(path))
     with pytest.raises(SettingsError, match="expected eu or cn"):
         load({"REELBUS_LABEL_PROFILE": "none"})
+
+
+def test_the_plates_opacity_is_the_jobs_or_the_usual_one_and_never_so_low_that_it_is_none() -> None:
+    assert wording(Label(profile="eu"), "eu").opacity == OPACITY
+    assert wording(Label(profile="cn", opacity=0.4), "eu") == Wording("AI生成", "top-left", 0.4)
+    for opacity in (0.39, 1.01, 0, -1):
+        with pytest.raises(msgspec.ValidationError, match=r"opacity"):
+            msgspec.json.decode(f'{{"profile": "eu", "opacity": {opacity}}}', type=Label)
