@@ -88,6 +88,11 @@ class Provenance(Record, frozen=True, kw_only=True):
     """Visible mark: the text that is drawn; empty of a caller who may have it left out."""
     mark_payload: str
     """The invisible mark's 64-bit payload, hex."""
+    certificate_sha256: str = ""
+    """Hex SHA-256 of the certificate whose key signed the video; "none": nobody signed it. Empty: not known, because it
+    was signed with another key than mux had when it said so."""
+    certificate_name: str = ""
+    """Common name on the certificate that the video was signed with."""
 
 
 class Video(Record, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from ops.cli.quotas import AsJson, ms_of
 
 if TYPE_CHECKING:
     from ops.conduct import Conduct
-    from schemas.audit import Head
+    from schemas.audit import AuditEntry, Head
 
 
 def register(app: typer.Typer) -> None:
@@ -88,11 +88,21 @@ def list_entries(
         for entry in found:
             data_json(entry)
         return
-    table = plain_table("when", "what", "job", "by", "why", "key")
+    table = plain_table("when", "what", "job", "by", "why", "key", "signed by")
     for entry in found:
         why = " ".join(filter(None, (entry.code, entry.field, entry.category, entry.why))) or entry.label
-        table.add_row(moment(entry.at_ms), entry.kind, entry.job, entry.by or entry.source, why, entry.key_id)
+        who = entry.by or entry.source
+        table.add_row(moment(entry.at_ms), entry.kind, entry.job, who, why, entry.key_id, _signer(entry))
     paper().print(table)
+
+
+def _signer(entry: "AuditEntry") -> str:
+    """The key that signed what was published: the name on its certificate and the beginning of its hash."""
+    if entry.kind != "published":
+        return ""
+    if entry.certificate_sha256 == "none":
+        return "nobody"
+    return f"{entry.certificate_name} {entry.certificate_sha256[:12]}".strip() or "not known"
 
 
 def tenants(

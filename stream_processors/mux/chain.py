@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import NameOID
@@ -50,6 +50,10 @@ class Chain:
     """Common name of the signer."""
     public_key: bytes
     """DER (SubjectPublicKeyInfo) of the key that must have signed."""
+    sha256: str
+    """Of the signer's certificate, hex: what it is called in the audit trail."""
+    serial: int
+    """Number of that certificate with its issuer."""
     not_before: datetime
     not_after: datetime
 
@@ -89,7 +93,17 @@ def parse_chain(pem: bytes, where: str) -> Chain:
         )
     spki = leaf.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     text = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates).decode()
-    return Chain(where, text, algorithm, _name(leaf), spki, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+    return Chain(
+        where=where,
+        pem=text,
+        algorithm=algorithm,
+        name=_name(leaf),
+        public_key=spki,
+        sha256=leaf.fingerprint(hashes.SHA256()).hex(),
+        serial=leaf.serial_number,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+    )
 
 
 def _name(certificate: x509.Certificate) -> str:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 from schemas.chunks import frames_of, overlap_frames, shot_seeds, total_frames
 from schemas.events import EventType, Provenance, PublishedFile, Reason, Video
@@ -127,6 +127,16 @@ def fit(width_px: int, height_px: int, output: Output) -> Fit:
 # ---- what to say --------------------------------------------------------------------------------------------------
 
 
+class SignedBy(NamedTuple):
+    """Whose key signed a video, as `schemas.events.Provenance` says it."""
+
+    certificate_sha256: str
+    name: str = ""
+
+
+UNSIGNED, UNKNOWN_SIGNER = SignedBy("none"), SignedBy("")
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkFault:
     """A chunk object that cannot be used."""
@@ -158,10 +168,11 @@ def describe(
     thumbnail: PublishedFile,
     contact_sheet: PublishedFile,
     label: str,
+    signed_by: SignedBy,
     expires_at_ms: int | None,
 ) -> Video:
-    """The published video; everything but the files and their expiry follows from the plan, so a redelivery says the
-    same. label: text of the visible mark."""
+    """The published video; everything but the files, their signature and their expiry follows from the plan, so a
+    redelivery says the same. label: text of the visible mark."""
     output, frames = plan.request.output, total_frames(plan.request)
     return Video(
         file=video,
@@ -180,6 +191,8 @@ def describe(
             seeds=shot_seeds(plan),
             label=label,
             mark_payload=payload_of(plan.job),
+            certificate_sha256=signed_by.certificate_sha256,
+            certificate_name=signed_by.name,
         ),
         expires_at_ms=expires_at_ms,
     )

@@ -17,7 +17,8 @@ from ops.bus.pulse import beat
 from ops.media.opening import TINY_PNG
 from schemas.errors import Fatal, Transient
 from schemas.plan import Plan
-from stream_processors.mux.chain import PURPOSES
+from stream_processors.mux.chain import PURPOSES, Chain
+from stream_processors.mux.core import UNSIGNED, SignedBy
 from stream_processors.mux.manifest import Json, manifest
 from stream_processors.mux.signers import Signer
 
@@ -82,6 +83,11 @@ class Seal:
             self._sign(_Beating(source), _Beating(target), content_type, said, context)
         signed.replace(path)
 
+    @property
+    def signs_as(self) -> SignedBy:
+        """What its files are signed with."""
+        return SignedBy(self.signer.chain.sha256, self.signer.chain.name)
+
     def try_key(self) -> None:
         """Sign a picture of our own: a wrong key or certificate stops the stage at its start. Raises Fatal."""
         self.signer.chain.check_time(self._now_ms())
@@ -109,6 +115,27 @@ class Seal:
             # stop for all.
             codes = ", ".join(sorted({each["code"] for each in found.get("validation_status", ())}))
             raise Transient(f"what {self.signer.chain.name!r} signs is not accepted ({codes})")
+
+
+def read_signer(path: Path, content_type: str, chain: Chain | None) -> SignedBy:
+    """Who signed a file of this installation.
+
+    chain: certificates of the key that it has now. Of a file that was signed with another one the name is told, and no
+           hash: that is not in what c2pa says.
+    Raises Transient when its credentials cannot be read.
+    """
+    context = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
+    try:
+        with path.open("rb") as file, c2pa.Reader(content_type, _Beating(file), context=context) as reader:
+            found = json.loads(reader.json())
+    except c2pa.C2paError.ManifestNotFound:
+        return UNSIGNED
+    except c2pa.C2paError as exc:
+        raise Transient(f"content credentials of what is published: {ascii(str(exc)[:300])[1:-1]}") from None
+    said = found["manifests"][found["active_manifest"]]["signature_info"]
+    name = str(said.get("common_name", ""))
+    ours = chain is not None and (str(chain.serial), chain.name) == (said.get("cert_serial_number"), name)
+    return SignedBy(chain.sha256 if ours and chain is not None else "", name)
 
 
 _File = _Beating | io.BytesIO

@@ -22,7 +22,7 @@ from ops.crash_points import reached
 from ops.media.lettering import Lettering
 from ops.settings import PREFIX, Settings
 from ops.storage.open import open_store
-from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, Store
+from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, PutOutcome, Store
 from ops.storage.transfer import disk_errors
 from schemas.chunks import chunk_keys
 from schemas.codec import decode
@@ -37,11 +37,22 @@ from schemas.work import MuxTask
 from stream_processors.mux.assemble import CONTACT_SHEET, CONTENT_TYPES, THUMBNAIL, VIDEO, Assembled, assemble
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.chunk_reader import BadChunk, check_chunk
-from stream_processors.mux.core import ChunkFault, PlanBroken, ask_again, check_plan, describe, failed, published
+from stream_processors.mux.core import (
+    UNKNOWN_SIGNER,
+    UNSIGNED,
+    ChunkFault,
+    PlanBroken,
+    SignedBy,
+    ask_again,
+    check_plan,
+    describe,
+    failed,
+    published,
+)
 from stream_processors.mux.label import PLAIN, Labeller
 from stream_processors.mux.logos import NO_LOGOS, Logos, load_logos
 from stream_processors.mux.scratch import scratch, sweep
-from stream_processors.mux.seal import Seal
+from stream_processors.mux.seal import Seal, read_signer
 from stream_processors.mux.signers import load_signer
 
 log = logging.getLogger(__name__)
@@ -155,7 +166,8 @@ class Muxer:
         infos = [info for name in names if (info := self._store.head(video_object_key(task.plan.job, name)))]
         if len(infos) < len(names):
             return None
-        return self._published(task, *map(self._file, infos))
+        video, thumbnail, sheet = map(self._file, infos)
+        return self._published(task, video, thumbnail, sheet, self._read_signer(video.key))
 
     def _make(self, task: MuxTask) -> list[Outgoing]:
         with disk_errors("mux scratch"), scratch(self._folder) as folder:
@@ -207,20 +219,42 @@ class Muxer:
 
     def _publish(self, task: MuxTask, made: Assembled) -> list[Outgoing]:
         job = task.plan.job
-        refs = {}
+        refs, mine = {}, False
         for name, path in ((THUMBNAIL, made.thumbnail), (CONTACT_SHEET, made.contact_sheet), (VIDEO, made.video)):
-            refs[name] = self._file(self._store.put(video_object_key(job, name), path, CONTENT_TYPES[name])[1])
+            outcome, info = self._store.put(video_object_key(job, name), path, CONTENT_TYPES[name])
+            refs[name], mine = self._file(info), outcome is PutOutcome.CREATED
             reached("mux", f"{PurePath(name).stem}-put")
         log.info("mux: %s: %d frames, mark %.1f with boost %g", job, made.frames, made.mark.confidence, made.boost)
-        return self._published(task, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET])
+        # The video is the last one. Another worker's may be signed with another key.
+        signed_by = self._signs_as() if mine else self._read_signer(refs[VIDEO].key)
+        return self._published(task, refs[VIDEO], refs[THUMBNAIL], refs[CONTACT_SHEET], signed_by)
+
+    def _signs_as(self) -> SignedBy:
+        return self._seal.signs_as if self._seal is not None else UNSIGNED
+
+    def _read_signer(self, key: str) -> SignedBy:
+        """Who signed the video that is there: not necessarily who would sign it now."""
+        with disk_errors("mux scratch"), scratch(self._folder) as folder:
+            file = folder / VIDEO
+            try:
+                self._store.fetch(key, file)
+            except (ObjectMissing, ObjectCorrupt) as exc:
+                log.warning("mux: who signed %s is not known: %s", key, exc)
+                return UNKNOWN_SIGNER
+            return read_signer(file, CONTENT_TYPES[VIDEO], self._seal.signer.chain if self._seal else None)
 
     def _published(
-        self, task: MuxTask, video: PublishedFile, thumbnail: PublishedFile, sheet: PublishedFile
+        self,
+        task: MuxTask,
+        video: PublishedFile,
+        thumbnail: PublishedFile,
+        sheet: PublishedFile,
+        signed_by: SignedBy,
     ) -> list[Outgoing]:
         now_ms = self._now_ms()
         expires_at_ms = now_ms + self._kept_ms if self._kept_ms else None
         text = wording(task.plan.request.label, self._labels.profile).text
-        return published(task, describe(task.plan, video, thumbnail, sheet, text, expires_at_ms), now_ms)
+        return published(task, describe(task.plan, video, thumbnail, sheet, text, signed_by, expires_at_ms), now_ms)
 
     def _file(self, info: ObjectInfo) -> PublishedFile:
         return PublishedFile(

@@ -51,6 +51,8 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         label=(video.provenance.label or "none") if video else "",
         mark_payload=video.provenance.mark_payload if video else "",
         video_sha256=video.file.sha256 if video else "",
+        certificate_sha256=video.provenance.certificate_sha256 if video else "",
+        certificate_name=video.provenance.certificate_name if video else "",
         by=event.review.by if event.review else event.by,
         why=_why(event),
     )

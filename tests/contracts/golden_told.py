@@ -15,7 +15,7 @@ from schemas.reviews import ReviewDecision
 from schemas.steering import of_command
 from schemas.topics import JOBS_FINISHED_RETRY
 from stream_processors.moderate.core import Cleared, Rejected
-from stream_processors.mux.core import describe
+from stream_processors.mux.core import SignedBy, describe
 from stream_processors.split.core import planned
 from stream_processors.track import core as track
 from tests.contracts import golden_requests as requests
@@ -39,6 +39,7 @@ def _video(plan: Plan) -> Video:
         file("thumbnail.jpg", "image/jpeg", 9_120),
         file("contact-sheet.png", "image/png", 41_200),
         label="AI generated",
+        signed_by=SignedBy("7" * 64, "Video signing 2026"),
         expires_at_ms=T0 + 30 * 86_400_000,
     )
 

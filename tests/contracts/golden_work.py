@@ -123,7 +123,8 @@ def _trail(plan: Plan) -> Goldens:
     mark = fingerprint(plan.request)
     alike = {"likeness": "0123456789abcdef0123456789abcdef", "moderator": "2026-11-22"}
     refusal = {"code": "prompt_refused", "field": "shots[0].prompt", **alike}
-    video = {"label": "AI GENERATED", "mark_payload": "0123456789abcdef", "video_sha256": "5" * 64}
+    video = {"label": "AI GENERATED", "mark_payload": "0123456789abcdef", "video_sha256": "5" * 64,
+             "certificate_sha256": "7" * 64, "certificate_name": "Video signing 2026"}  # fmt: skip
     made, head = {}, Head()
     for entry_ in (
         entry("accepted", T0 + 300, "moderate", fingerprint=mark, key_id="key-2026", **alike),

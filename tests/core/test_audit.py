@@ -11,7 +11,7 @@ from ops.conduct import conduct
 from ops.prompt_policy.likeness import likeness
 from schemas.audit import AuditEntry, AuditKind, Check, Head, digest, linked
 from schemas.codec import decode, encode
-from schemas.events import EventType, JobEvent, JobState, PromptVerdict, Reason
+from schemas.events import EventType, JobEvent, JobState, PromptVerdict, Provenance, PublishedFile, Reason, Video
 from stream_processors.track.auditing import audited
 from stream_processors.track.core import take
 
@@ -131,6 +131,23 @@ def trail(*events: JobEvent) -> list[str]:
 )  # fmt: skip
 def test_what_changed_something_is_entered_once_and_every_refusal(events: list[JobEvent], kinds: list[str]) -> None:
     assert trail(*events) == kinds
+
+
+def test_a_publication_says_whose_key_signed_it() -> None:
+    file = PublishedFile(uri="s3://b/v.mp4", key="v.mp4", sha256="5" * 64, size_bytes=1, content_type="video/mp4")
+    made = Provenance(
+        model="m", model_revision="r", seeds=(1,), label="AI", mark_payload="0" * 16,
+        certificate_sha256="7" * 64, certificate_name="Ours",
+    )  # fmt: skip
+    video = Video(
+        file=file, thumbnail=file, contact_sheet=file, frames=24, duration_s=1.0, width_px=64, height_px=64, fps=24,
+        container="mp4", codec="h264", provenance=made,
+    )  # fmt: skip
+    accepted, _ = take(None, event("job.accepted"), 0)
+    published = replace(event("job.published", "mux"), video=video)
+    said = audited(accepted, take(accepted, published, 0)[0], published)
+    assert said is not None
+    assert (said.certificate_sha256, said.certificate_name, said.video_sha256) == ("7" * 64, "Ours", "5" * 64)
 
 
 def test_conduct_is_counted_once_per_request_by_what_moderation_refused() -> None:

@@ -16,6 +16,7 @@ from schemas.work import Command, MuxTask, ReadyChunk
 from stream_processors.mux.core import (
     ChunkFault,
     PlanBroken,
+    SignedBy,
     ask_again,
     check_plan,
     describe,
@@ -172,8 +173,9 @@ def test_what_is_said_follows_from_the_task_alone() -> None:
     )
     plan = plan_of(request, (ChunkSpan(0, 0, frames_of(2, 24), -1),))
     task = MuxTask(plan=plan, ready=(ReadyChunk("0" * 64, 1),), attempt=3)
-    video = describe(plan, FILE, FILE, FILE, "AI GENERATED", None)
+    video = describe(plan, FILE, FILE, FILE, "AI GENERATED", SignedBy("ab" * 32, "Ours"), None)
     assert (video.frames, video.duration_s, video.fps) == (48, 2.0, 24)
+    assert (video.provenance.certificate_sha256, video.provenance.certificate_name) == ("ab" * 32, "Ours")
     first, again = published(task, video, 10), published(task, video, 99)
     event, release = first[0].record, first[1].record
     assert isinstance(event, JobEvent)

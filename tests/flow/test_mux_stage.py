@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import load_pem_x509_certificates
 
 from ops.storage.directory import DirectoryStore
 from ops.verify import verify
@@ -142,6 +144,31 @@ def test_signed_files_are_published_and_the_first_writer_wins(bench: Bench, tmp_
     info = bench.store.head(other.file.key)
     assert info is not None
     assert (other.file.sha256, other.thumbnail) == (info.sha256, published[0].thumbnail)
+
+
+def test_it_says_whose_key_signed_what_is_published_also_when_another_key_is_there_by_now(
+    bench: Bench, tmp_path: Path
+) -> None:
+    ours, theirs = (opened(with_key(write_keys(tmp_path / name))) for name in ("ours", "theirs"))
+    bench.seal = ours
+    made = _video(bench.handle()).provenance
+    pem = (tmp_path / "ours" / "certificates.pem").read_bytes()
+    leaf = load_pem_x509_certificates(pem)[0]
+    assert made.certificate_sha256 == leaf.fingerprint(SHA256()).hex()
+    assert made.certificate_name == ours.signer.chain.name
+    assert _video(bench.handle()).provenance == made, "read from the file"
+    for seal in (theirs, None):
+        bench.seal = seal
+        found = _video(bench.handle()).provenance
+        assert (found.certificate_sha256, found.certificate_name) == ("", ours.signer.chain.name)
+
+
+def test_it_says_that_nobody_signed(bench: Bench, tmp_path: Path) -> None:
+    first = _video(bench.handle()).provenance
+    bench.seal = opened(with_key(write_keys(tmp_path / "keys")))
+    again = _video(bench.handle()).provenance
+    assert (first.certificate_sha256, first.certificate_name) == ("none", "")
+    assert again == first, "what is published stays unsigned, whatever key there is by now"
 
 
 def test_nothing_is_published_while_the_key_is_out_of_reach_or_another_one(bench: Bench, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from schemas.ids import video_object_key
 from schemas.records import Incoming, Outgoing
 from schemas.work import MuxTask
 from stream_processors.mux.core import (
+    UNSIGNED,
     ChunkFault,
     Picture,
     PlanBroken,
@@ -93,7 +94,7 @@ class Muxer:
     def _published(self, task: MuxTask, *infos: ObjectInfo) -> list[Outgoing]:
         now_ms = self._world.clock.wall_ms()
         video, thumbnail, sheet = (_file(info) for info in infos)
-        return published(task, describe(task.plan, video, thumbnail, sheet, "AI", None), now_ms)
+        return published(task, describe(task.plan, video, thumbnail, sheet, "AI", UNSIGNED, None), now_ms)
 
 
 def _file(info: ObjectInfo) -> PublishedFile:

@@ -19,6 +19,8 @@ CREATE TABLE `audit_trail` (
   `label` STRING NOT NULL COMMENT 'Text of the visible mark of what was published; "none": it has no such mark, by permission.',
   `mark_payload` STRING NOT NULL COMMENT 'Its invisible mark, 16 hex characters.',
   `video_sha256` STRING NOT NULL COMMENT 'Hash of the published file.',
+  `certificate_sha256` STRING NOT NULL COMMENT 'Hex SHA-256 of the certificate whose key signed it; "none": nobody signed it. Empty: not known.',
+  `certificate_name` STRING NOT NULL COMMENT 'Common name on that certificate.',
   `by` STRING NOT NULL COMMENT 'Who reviewed, or deleted.',
   `why` STRING NOT NULL COMMENT 'What was given as reason for that.',
   `event_time` AS TO_TIMESTAMP_LTZ(`at_ms`, 3),

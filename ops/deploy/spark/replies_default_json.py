@@ -23,14 +23,14 @@ FIELDS = (
     "T<uri: STRING, key: STRING, sha256: STRING, size_bytes: BIGINT, content_type: STRING>, frames: BIGIN"
     "T, duration_s: DOUBLE, width_px: BIGINT, height_px: BIGINT, fps: BIGINT, container: STRING, codec: S"
     "TRING, provenance: STRUCT<model: STRING, model_revision: STRING, seeds: ARRAY<BIGINT>, label: STRING"
-    ", mark_payload: STRING>, expires_at_ms: BIGINT>, timeline: STRUCT<requested_at_ms: BIGINT, accepted_"
-    "at_ms: BIGINT, planned_at_ms: BIGINT, queued_at_ms: BIGINT, started_at_ms: BIGINT, assembling_at_ms:"
-    " BIGINT, finished_at_ms: BIGINT>, origin: STRUCT<ce_id: STRING, ce_source: STRING, traceparent: STRI"
-    "NG, tracestate: STRING, baggage: STRING, format: STRING, key_id: STRING>>, reply_topic STRING, origi"
-    "n STRUCT<ce_id: STRING, ce_source: STRING, traceparent: STRING, tracestate: STRING, baggage: STRING,"
-    " format: STRING, key_id: STRING>, steering STRUCT<held: BOOLEAN, held_at_ms: BIGINT, held_reason: ST"
-    "RING, priority: BIGINT, priority_at_ms: BIGINT, lane: STRING, lane_at_ms: BIGINT, deadline_ms: BIGIN"
-    "T, deadline_at_ms: BIGINT>"
+    ", mark_payload: STRING, certificate_sha256: STRING, certificate_name: STRING>, expires_at_ms: BIGINT"
+    ">, timeline: STRUCT<requested_at_ms: BIGINT, accepted_at_ms: BIGINT, planned_at_ms: BIGINT, queued_a"
+    "t_ms: BIGINT, started_at_ms: BIGINT, assembling_at_ms: BIGINT, finished_at_ms: BIGINT>, origin: STRU"
+    "CT<ce_id: STRING, ce_source: STRING, traceparent: STRING, tracestate: STRING, baggage: STRING, forma"
+    "t: STRING, key_id: STRING>>, reply_topic STRING, origin STRUCT<ce_id: STRING, ce_source: STRING, tra"
+    "ceparent: STRING, tracestate: STRING, baggage: STRING, format: STRING, key_id: STRING>, steering STR"
+    "UCT<held: BOOLEAN, held_at_ms: BIGINT, held_reason: STRING, priority: BIGINT, priority_at_ms: BIGINT"
+    ", lane: STRING, lane_at_ms: BIGINT, deadline_ms: BIGINT, deadline_at_ms: BIGINT>"
 )
 
 
