@@ -185,7 +185,7 @@ def encoders(settings: Settings) -> str:
 def signing(settings: Settings) -> str:
     """Whether mux could sign with the key that it is given. No development key is made for the question."""
     _need("mux", "signing", "c2pa", "cryptography")
-    from stream_processors.mux.shell import open_seal
+    from stream_processors.mux.seal import open_seal
 
     if settings.signing == "off":
         return "off: files are published without content credentials"

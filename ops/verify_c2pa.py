@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import c2pa
 import msgspec
 
+from ops.media.credentials import PURPOSES
 from ops.verify import Credentials
-from stream_processors.mux.chain import PURPOSES
 
 _SETTINGS: dict[str, Any] = {"verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}}
 _ABOUT_WHO_SIGNED = ("signingCredential.", "timeStamp.")
@@ -66,10 +66,10 @@ def _said(found: Json) -> Credentials:
     manifest = _at(found, "manifests", found.get("active_manifest")) or {}
     passed = _list(_at(found, "validation_results", "activeManifest", "success"))
     timed = any(_at(each, "code") == "timeStamp.trusted" for each in passed)
-    return msgspec.structs.replace(_claims(manifest), state=state, problems=problems, signed_at_trusted=timed)
+    return msgspec.structs.replace(_claims(manifest, found), state=state, problems=problems, signed_at_trusted=timed)
 
 
-def _claims(manifest: Json) -> Credentials:
+def _claims(manifest: Json, found: Json) -> Credentials:
     """What the signer claims; true as far as the signer is."""
     data = {str(label): content for label, content in _assertions(manifest)}
     created: Json = next(iter(_list(_at(data, "c2pa.actions.v2", "actions"))), {})
@@ -88,9 +88,20 @@ def _claims(manifest: Json) -> Credentials:
         model_revision=_text(_at(made, "model_revision")),
         job_uid=_text(_at(made, "job_uid")),
         mark_payload=_text(_at(blocks[0], "value")) if blocks else "",
-        ingredients=_texts(_at(each, "title") for each in _list(_at(manifest, "ingredients"))),
+        ingredients=tuple(_input(found, each) for each in _list(_at(manifest, "ingredients"))[:_TEXTS]),
         prompts=_texts(_list(_at(made, "prompts"))),
     )
+
+
+def _input(found: Json, ingredient: Json) -> str:
+    """What went in, whose credentials it had, and whether they held when it went in."""
+    title, name = _text(_at(ingredient, "title")), _text(_at(ingredient, "active_manifest"))
+    if not name:
+        return title
+    signer = _text(_at(found, "manifests", name, "signature_info", "common_name")) or "somebody"
+    failures = _list(_at(ingredient, "validation_results", "activeManifest", "failure"))
+    held = all(_at(each, "code") == "signingCredential.untrusted" for each in failures)
+    return f"{title}, with credentials of {signer}" + ("" if held else ", which did not hold")
 
 
 def _assertions(manifest: Json) -> Iterator[tuple[Json, Json]]:

@@ -114,6 +114,11 @@ def input_object_key(tenant: str, name: str) -> str:
     return f"inputs/{_sha256('tenant', tenant)[:16]}/{name}.mkv"
 
 
+def credentials_object_key(tenant: str, name: str) -> str:
+    """Object key of the content credentials of a caller's file, beside the frames of that name."""
+    return input_object_key(tenant, name).removesuffix(".mkv") + ".c2pa"
+
+
 def video_object_key(key: str, name: str) -> str:
     """Object key of a published file of a job, e.g. name="video.mp4"."""
     return f"videos/{job_uid(key)}/{name}"

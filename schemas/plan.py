@@ -31,6 +31,8 @@ class ShotInput(Record, frozen=True, kw_only=False):
     """0-based index of the shot."""
     chunk: str
     """Name of the object, as a chunk's name; hex SHA-256 of what it was made from and how."""
+    credentials: str = ""
+    """Hex SHA-256 of the object beside it with the file's content credentials; empty when the file had none."""
 
 
 class ClearedJob(Record, frozen=True, kw_only=True):

@@ -26,8 +26,7 @@ from stream_processors.mux.assemble import assemble
 from stream_processors.mux.encode import CRF, PRESET
 from stream_processors.mux.label import plate
 from stream_processors.mux.mark import STRENGTH, Embedder, pattern
-from stream_processors.mux.seal import Seal
-from stream_processors.mux.shell import open_seal
+from stream_processors.mux.seal import Seal, open_seal
 
 FPS, CHUNK_FRAMES = 24, 48
 NATIVE = (640, 360)

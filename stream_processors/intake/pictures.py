@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ops.crash_points import reached
-from ops.media import chunk_file
+from ops.media import chunk_file, credentials
 from ops.media.decoding import NotDecodable, decode
 from ops.net.addresses import Refused
 from ops.net.download import NoFile
@@ -16,7 +16,7 @@ from ops.net.fetching import fetch
 from ops.net.sources import S3Object, Sources, check_source
 from ops.storage.store import Store
 from ops.storage.transfer import disk_errors
-from schemas.ids import input_object_key
+from schemas.ids import credentials_object_key, input_object_key
 from schemas.plan import ShotInput
 from stream_processors.intake import core
 
@@ -40,7 +40,7 @@ class Pictures:
         """
         known = picture.media.sha256
         if known is not None and self._there(tenant, shape.name(known)):
-            return ShotInput(picture.shot, shape.name(known))
+            return self._input(picture, tenant, shape.name(known))
         with disk_errors("intake scratch"), TemporaryDirectory(prefix="intake-", dir=self._scratch) as folder:
             file = Path(folder, "file")
             found = self._fetch(picture, tenant, file)
@@ -49,8 +49,14 @@ class Pictures:
                 raise core.wrong_hash(picture, found)
             name = shape.name(found)
             if not self._there(tenant, name):
+                self._keep_credentials(picture, file, credentials_object_key(tenant, name))
                 self._make(picture, file, shape, input_object_key(tenant, name))
-        return ShotInput(picture.shot, name)
+        return self._input(picture, tenant, name)
+
+    def _input(self, picture: core.Wanted, tenant: str, name: str) -> ShotInput:
+        """What is in the store. Credentials are put before frames, so where frames are they are complete."""
+        kept = self._store.head(credentials_object_key(tenant, name))
+        return ShotInput(picture.shot, name, kept.sha256 if kept is not None else "")
 
     def _there(self, tenant: str, name: str) -> bool:
         return self._store.head(input_object_key(tenant, name)) is not None
@@ -65,6 +71,17 @@ class Pictures:
             raise core.refused_address(picture, str(exc)) from None
         except NoFile as exc:
             raise core.wrong_file(picture, str(exc)) from None
+
+    def _keep_credentials(self, picture: core.Wanted, file: Path, key: str) -> None:
+        """Whatever is wrong with them, the picture is the caller's and is used: who looks for them finds none."""
+        try:
+            found = credentials.ingredient(file)
+        except credentials.NotKept as exc:
+            log.warning("%s: content credentials are not carried over: they %s", picture.field, exc)
+            return
+        if found:
+            self._store.put(key, found, credentials.CONTENT_TYPE)
+            reached(core.SOURCE, "credentials-put")
 
     def _make(self, picture: core.Wanted, file: Path, shape: core.Shape, key: str) -> None:
         try:

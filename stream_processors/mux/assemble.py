@@ -9,6 +9,7 @@ from ops.bus.pulse import beat
 from schemas.chunks import total_frames
 from schemas.mark_payload import payload_of
 from schemas.plan import Plan
+from stream_processors.mux.carried import Carried
 from stream_processors.mux.check import OutputBroken, check_output
 from stream_processors.mux.core import check_plan
 from stream_processors.mux.encode import Encoder
@@ -44,12 +45,14 @@ def assemble(
     threads: int = 2,
     seal: Seal | None = None,
     labeller: Labeller | None = None,
+    carried: Carried | None = None,
 ) -> Assembled:
     """Make the three files of a job in `out_dir`, which exists. `chunks`: one file per chunk of the plan, in its order.
 
     threads:  of the encoder
     seal:     signs all three files; the signed video is what is checked
     labeller: draws the visible mark, the usual one if left out
+    carried:  content credentials of the plan's pictures, for `seal`
 
     The video is made again, with a stronger invisible mark, while the mark does not read back clearly (tiny or very
     busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
@@ -61,7 +64,7 @@ def assemble(
     for boost in BOOSTS:
         sampler = _encode(plan, chunks, video, payload, boost, threads, labeller or Labeller())
         if seal is not None:
-            seal.put(video, CONTENT_TYPES[VIDEO], plan)
+            seal.put(video, CONTENT_TYPES[VIDEO], plan, carried)
         with ThreadPoolExecutor(1) as beside:
             pictures = beside.submit(sampler.write, thumbnail, contact_sheet, payload)
             reading = check_output(video, plan.request.output, frames)
@@ -72,7 +75,7 @@ def assemble(
         raise OutputBroken("the invisible mark cannot be read back at any strength")
     if seal is not None:
         for picture in (thumbnail, contact_sheet):
-            seal.put(picture, CONTENT_TYPES[picture.name], plan)
+            seal.put(picture, CONTENT_TYPES[picture.name], plan, carried)
     return Assembled(video, thumbnail, contact_sheet, frames, reading, boost)
 
 

@@ -13,15 +13,6 @@ from cryptography.x509.oid import NameOID
 from schemas.errors import Fatal
 
 EXPECTED = "PEM, the signer's own certificate first, then those that vouch for it"
-PURPOSES = (
-    "1.3.6.1.5.5.7.3.4",  # id-kp-emailProtection
-    "1.3.6.1.5.5.7.3.36",  # id-kp-documentSigning
-    "1.3.6.1.5.5.7.3.8",  # id-kp-timeStamping, for time-stamp authorities
-    "1.3.6.1.5.5.7.3.9",  # id-kp-OCSPSigning
-    "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft C2PA signing
-    "1.3.6.1.4.1.62558.2.1",  # c2pa-kp-claimSigning, what certificates of the C2PA trust list have
-)
-"""Extended key usages that are taken for content credentials. c2pa by itself takes the first only."""
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 _MIN_RSA_BITS = 2048
 

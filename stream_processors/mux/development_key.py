@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ops.media.credentials import PURPOSES
 from ops.storage.transfer import disk_errors
-from stream_processors.mux.chain import PURPOSES
 
 KEY, CERTIFICATES, ROOT = "key.pem", "certificates.pem", "root.pem"
 _VALID = timedelta(days=3650)

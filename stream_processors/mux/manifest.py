@@ -4,12 +4,13 @@ Only what the operator of the model knows to be so, and nothing that the caller 
 a published file goes wherever the caller sends it.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from schemas.ids import job_uid
 from schemas.mark_payload import payload_of
-from schemas.plan import Plan
+from schemas.plan import Plan, ShotInput
 
 TITLE = "AI-generated video"
 SOFT_BINDING = "io.reelbus.mark.1"
@@ -25,14 +26,24 @@ MADE_BY_MODEL, MADE_FROM_PICTURES = (
 Json = dict[str, Any]
 
 
-def manifest(plan: Plan, content_type: str, version: str, at_ms: int, *, prompts: bool = False) -> Json:
+def manifest(
+    plan: Plan,
+    content_type: str,
+    version: str,
+    at_ms: int,
+    *,
+    prompts: bool = False,
+    carried: Collection[int] = (),
+) -> Json:
     """A manifest definition as c2pa's Builder takes it.
 
     version: of reelbus
     at_ms:   when the file was made, by this machine's clock: a claim, not a proof; a time-stamp authority gives one
     prompts: write the shots' prompts into it, for everybody to read
+    carried: shots whose picture has credentials of its own: its ingredient is not in the definition, the caller adds it
+             (`carried_input` and the credentials)
     """
-    inputs = _inputs(plan)
+    inputs = [_input(plan, each) for each in plan.inputs]
     agent = {"name": "reelbus", "version": version}
     created: Json = {
         "action": "c2pa.created",
@@ -52,7 +63,7 @@ def manifest(plan: Plan, content_type: str, version: str, at_ms: int, *, prompts
         "claim_generator_info": [agent],
         "title": TITLE,
         "format": content_type,
-        "ingredients": inputs,
+        "ingredients": [made for each, made in zip(plan.inputs, inputs, strict=True) if each.shot not in carried],
         # created: we made them and stand for them, they were not gathered from elsewhere.
         "assertions": [{"label": label, "data": data, "created": True} for label, data in made.items()],
     }
@@ -69,19 +80,20 @@ def _generation(plan: Plan, prompts: bool) -> Json:
     return said
 
 
-def _inputs(plan: Plan) -> list[Json]:
-    """The callers' pictures. Their addresses stay out: they may hold tokens, and are the caller's business."""
-    shots = plan.request.shots
-    found = []
-    for each in plan.inputs:
-        media = shots[each.shot].first_keyframe
-        known = media.sha256 if media is not None else None
-        found.append(
-            {
-                "label": f"picture-{each.shot}",
-                "title": f"first picture of shot {each.shot}",
-                "relationship": "inputTo",
-                "instance_id": f"urn:sha256:{known}" if known else f"urn:reelbus:input:{each.chunk}",
-            }
-        )
-    return found
+def carried_input(each: ShotInput) -> Json:
+    """A caller's picture, to be added with its own credentials, which say what it is called."""
+    return {
+        "label": f"picture-{each.shot}",
+        "title": f"first picture of shot {each.shot}",
+        "relationship": "inputTo",
+    }
+
+
+def _input(plan: Plan, each: ShotInput) -> Json:
+    """A caller's picture. Its address stays out: it may hold tokens, and is the caller's business."""
+    media = plan.request.shots[each.shot].first_keyframe
+    known = media.sha256 if media is not None else None
+    return {
+        **carried_input(each),
+        "instance_id": f"urn:sha256:{known}" if known else f"urn:reelbus:input:{each.chunk}",
+    }

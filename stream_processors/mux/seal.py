@@ -7,20 +7,28 @@ reads alike (docs/how-to/sign-videos.md).
 
 import io
 import json
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
 import c2pa
 
 from ops.bus.pulse import beat
+from ops.media.credentials import CONTENT_TYPE, PURPOSES
 from ops.media.opening import TINY_PNG
+from ops.settings import PREFIX, Settings
 from schemas.errors import Fatal, Transient
 from schemas.plan import Plan
-from stream_processors.mux.chain import PURPOSES, Chain
+from stream_processors.mux.carried import Carried
+from stream_processors.mux.chain import Chain
 from stream_processors.mux.core import UNSIGNED, SignedBy
-from stream_processors.mux.manifest import Json, manifest
-from stream_processors.mux.signers import Signer
+from stream_processors.mux.manifest import Json, carried_input, manifest
+from stream_processors.mux.signers import Signer, load_signer
+
+log = logging.getLogger(__name__)
 
 ONE_PIECE_BYTES = 64 << 20
 _LEAF_KIB = 2 * 1024
@@ -34,6 +42,8 @@ _SETTINGS: Json = {
     "builder": {"thumbnail": {"enabled": False}, "bmff_hash_exclude_free_and_skip_boxes": False},
 }
 _TREE = {**_SETTINGS, "core": {**_SETTINGS["core"], "merkle_tree_chunk_size_in_kb": _LEAF_KIB}}
+_RENEW_DAYS = 30
+"""A certificate with fewer days left is named in the log."""
 _SOUND = ("Valid", "Trusted")
 _NEEDS = "see docs/how-to/sign-videos.md for what a certificate needs"
 _EMPTY = "http://c2pa.org/digitalsourcetype/empty"
@@ -55,6 +65,10 @@ class _Beating:
         return self._file.write(data)
 
 
+class _NotTaken(Transient):
+    """c2pa does not sign, or does not accept what it signed; not the key's doing where that is known."""
+
+
 class Seal:
     """Signs files of one installation.
 
@@ -68,19 +82,31 @@ class Seal:
         self._one_piece = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
         self._tree = c2pa.Context(settings=c2pa.Settings.from_dict(_TREE))
 
-    def put(self, path: Path, content_type: str, plan: Plan) -> None:
+    def put(self, path: Path, content_type: str, plan: Plan, carried: Carried | None = None) -> None:
         """Sign the file in place and read the signature back.
 
+        carried: credentials of the plan's pictures. They are foreign: where c2pa does not take what they make of the
+                 manifest, the file is signed without them.
         Raises Transient when the key or the disk is out of reach, or what it signs is not good; Fatal when the
         certificate has expired.
         """
         now_ms = self._now_ms()
         self.signer.chain.check_time(now_ms)
-        said = manifest(plan, content_type, self._version, now_ms, prompts=self._prompts)
+        if carried:
+            try:
+                self._put(path, content_type, plan, now_ms, carried)
+                return
+            except _NotTaken as exc:
+                log.warning("mux: %s: signed without its pictures' credentials: %s", plan.job, exc)
+        self._put(path, content_type, plan, now_ms, {})
+
+    def _put(self, path: Path, content_type: str, plan: Plan, now_ms: int, carried: Carried) -> None:
+        said = manifest(plan, content_type, self._version, now_ms, prompts=self._prompts, carried=carried)
+        foreign = [(carried_input(each), carried[each.shot]) for each in plan.inputs if each.shot in carried]
         context = self._tree if path.stat().st_size > ONE_PIECE_BYTES else self._one_piece
         signed = path.with_name(path.name + ".signed")
         with path.open("rb") as source, signed.open("w+b") as target:
-            self._sign(_Beating(source), _Beating(target), content_type, said, context)
+            self._sign(_Beating(source), _Beating(target), content_type, said, context, foreign)
         signed.replace(path)
 
     @property
@@ -99,22 +125,50 @@ class Seal:
             raise Fatal(f"{self.signer.chain.where}: signing does not work: {exc}; {_NEEDS}") from None
 
     def _sign(
-        self, source: "_File", target: "_File", content_type: str, definition: Json, context: c2pa.Context
+        self,
+        source: "_File",
+        target: "_File",
+        content_type: str,
+        definition: Json,
+        context: c2pa.Context,
+        foreign: Sequence[tuple[Json, bytes]] = (),
     ) -> None:
         try:
             with self.signer.native() as signer:
                 builder = c2pa.Builder(json.dumps(definition), context=context)
+                for each, credentials in foreign:
+                    builder.add_ingredient_from_stream(json.dumps(each), CONTENT_TYPE, io.BytesIO(credentials))
                 builder.sign(signer, content_type, source, target)
             target.seek(0)
             with c2pa.Reader(content_type, target, context=context) as reader:
                 found = json.loads(reader.json())
         except c2pa.C2paError as exc:
-            raise Transient(f"content credentials: {ascii(str(exc)[:300])[1:-1]}") from None
+            raise _NotTaken(f"content credentials: {ascii(str(exc)[:300])[1:-1]}") from None
         if found.get("validation_state") not in _SOUND:
             # Not Fatal: a key that was changed at the service may be put right there, and one odd file is no reason to
             # stop for all.
             codes = ", ".join(sorted({each["code"] for each in found.get("validation_status", ())}))
-            raise Transient(f"what {self.signer.chain.name!r} signs is not accepted ({codes})")
+            raise _NotTaken(f"what {self.signer.chain.name!r} signs is not accepted ({codes})")
+
+
+def now_ms() -> int:
+    """This machine's clock, ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def open_seal(settings: Settings) -> Seal | None:
+    """What signs this installation's files, tried once; None when they are not to be signed. Raises Fatal."""
+    signer = load_signer(settings)
+    if signer is None:
+        log.warning("mux: %sSIGNING=off: files are published without content credentials", PREFIX)
+        return None
+    seal = Seal(signer, version("reelbus"), now_ms, prompts=settings.signing_prompts)
+    seal.try_key()
+    chain = signer.chain
+    log.info("mux: signs as %r, %s, until %s", chain.name, chain.algorithm, chain.not_after)
+    if chain.days_left(now_ms()) < _RENEW_DAYS:
+        log.warning("mux: %s: renew the certificate of %r before %s", chain.where, chain.name, chain.not_after)
+    return seal
 
 
 def read_signer(path: Path, content_type: str, chain: Chain | None) -> SignedBy:

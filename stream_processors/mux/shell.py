@@ -8,9 +8,7 @@ delivery changes nothing.
 import errno
 import logging
 import os
-import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -20,7 +18,7 @@ from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
 from ops.media.lettering import Lettering
-from ops.settings import PREFIX, Settings
+from ops.settings import Settings
 from ops.storage.open import open_store
 from ops.storage.store import ObjectCorrupt, ObjectInfo, ObjectMissing, PutOutcome, Store
 from ops.storage.transfer import disk_errors
@@ -35,6 +33,7 @@ from schemas.records import Incoming, Outgoing
 from schemas.topics import DAY_MS, MUX_TASKS, MUX_TASKS_RETRY
 from schemas.work import MuxTask
 from stream_processors.mux.assemble import CONTACT_SHEET, CONTENT_TYPES, THUMBNAIL, VIDEO, Assembled, assemble
+from stream_processors.mux.carried import carried
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.chunk_reader import BadChunk, check_chunk
 from stream_processors.mux.core import (
@@ -52,15 +51,12 @@ from stream_processors.mux.core import (
 from stream_processors.mux.label import PLAIN, Labeller
 from stream_processors.mux.logos import NO_LOGOS, Logos, load_logos
 from stream_processors.mux.scratch import scratch, sweep
-from stream_processors.mux.seal import Seal, read_signer
-from stream_processors.mux.signers import load_signer
+from stream_processors.mux.seal import Seal, now_ms, open_seal, read_signer
 
 log = logging.getLogger(__name__)
 
 _DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM}
 """What libav reports when the disk (or memory) is the trouble, not the video: tried again later."""
-_RENEW_DAYS = 30
-"""A certificate with fewer days left is named in the log."""
 _ENCODER_THREADS_MAX = 8
 """x264 gains little from more at the sizes we make; more videos at a time are more mux processes."""
 
@@ -76,27 +72,8 @@ def main(settings: Settings) -> None:
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
     labels = Labels(settings.label_profile, Lettering(settings.label_font), load_logos(settings.label_logos))
-    muxer = Muxer(open_store(settings), folder, threads, _now_ms, kept_ms, open_seal(settings), labels)
+    muxer = Muxer(open_store(settings), folder, threads, now_ms, kept_ms, open_seal(settings), labels)
     run(settings, "mux", [MUX_TASKS], muxer.handle, retry=MUX_TASKS_RETRY, proves=proves, give_up=muxer.give_up)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def open_seal(settings: Settings) -> Seal | None:
-    """What signs this installation's files, tried once; None when they are not to be signed. Raises Fatal."""
-    signer = load_signer(settings)
-    if signer is None:
-        log.warning("mux: %sSIGNING=off: files are published without content credentials", PREFIX)
-        return None
-    seal = Seal(signer, version("reelbus"), _now_ms, prompts=settings.signing_prompts)
-    seal.try_key()
-    chain = signer.chain
-    log.info("mux: signs as %r, %s, until %s", chain.name, chain.algorithm, chain.not_after)
-    if chain.days_left(_now_ms()) < _RENEW_DAYS:
-        log.warning("mux: %s: renew the certificate of %r before %s", chain.where, chain.name, chain.not_after)
-    return seal
 
 
 def proves(records: Sequence[Outgoing]) -> bool:
@@ -177,7 +154,8 @@ class Muxer:
             reached("mux", "fetched")
             try:
                 labeller = self._labels.labeller(task.plan)
-                made = assemble(task.plan, files, folder, self._threads, self._seal, labeller)
+                foreign = carried(self._store, task.plan) if self._seal is not None else {}
+                made = assemble(task.plan, files, folder, self._threads, self._seal, labeller, foreign)
             except BadChunk as exc:
                 return ask_again(task, [self._discard(task, exc.chunk, exc.reason)], self._now_ms())
             except av.FFmpegError as exc:

@@ -56,7 +56,7 @@ def _taken_in(job: ClearedJob) -> Goldens:
     """A job whose picture was fetched, one whose host gives no answer, and one whose file is no picture."""
     picture = next(core.wanted(job))
     name = core.shape_for(job, {MODEL.name: MODEL}).name(picture.media.sha256 or "")
-    ready = core.with_inputs(job, (ShotInput(picture.shot, name),))
+    ready = core.with_inputs(job, (ShotInput(picture.shot, name, "9" * 64),))
     case = "from-a-picture"
     made: Goldens = {f"inputs.retry.{delay}/{case}": job for delay in INPUTS_RETRY}
     made[f"jobs.cleared.standard/{case}"] = ready

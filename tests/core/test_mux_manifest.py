@@ -8,7 +8,15 @@ from schemas.ids import job_uid
 from schemas.mark_payload import payload_of
 from schemas.plan import Plan, ShotInput
 from schemas.request import Media, Output
-from stream_processors.mux.manifest import GENERATION, MADE_BY_MODEL, MADE_FROM_PICTURES, SOFT_BINDING, Json, manifest
+from stream_processors.mux.manifest import (
+    GENERATION,
+    MADE_BY_MODEL,
+    MADE_FROM_PICTURES,
+    SOFT_BINDING,
+    Json,
+    carried_input,
+    manifest,
+)
 from tests.flow.mux_clips import make_plan
 
 PLAN = make_plan([[6], [6]], Output(width_px=320, height_px=180, fps=12), job_id="demo-1")
@@ -57,6 +65,16 @@ def test_pictures_that_went_in_are_ingredients_without_their_address() -> None:
     assert known == "urn:sha256:" + "ab" * 32
     assert unknown == "urn:reelbus:input:" + "d" * 64
     assert "example.com" not in json.dumps(made)
+
+
+def test_a_picture_with_credentials_of_its_own_is_left_to_who_adds_them() -> None:
+    plan = _with_pictures()
+    made = manifest(plan, "video/mp4", "1.2.3", 0, carried={1})
+    assert [each["label"] for each in made["ingredients"]] == ["picture-0"]
+    added = carried_input(plan.inputs[1])
+    assert added["label"] == "picture-1"
+    created = _data(made)["c2pa.actions.v2"]["actions"][0]
+    assert created["parameters"]["ingredientIds"] == ["picture-0", "picture-1"]
 
 
 def test_prompts_are_in_it_only_when_they_are_asked_for() -> None:

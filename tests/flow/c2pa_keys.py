@@ -1,19 +1,24 @@
 """Keys and certificates for signing, made for one test, and a signing command."""
 
+import io
+import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import c2pa
+from PIL import Image
+
+from ops.media.credentials import PURPOSES
 from ops.settings import Settings
 from schemas.request import Output
 from stream_processors.mux.assemble import Assembled, assemble
-from stream_processors.mux.chain import PURPOSES
 from stream_processors.mux.development_key import CERTIFICATES, KEY, ROOT, issue
-from stream_processors.mux.seal import Seal
-from stream_processors.mux.shell import open_seal
+from stream_processors.mux.seal import Seal, open_seal
 from tests.flow.mux_clips import flat, make_plan, write_chunk
 
+CAMERA = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
 SMALL = Output(width_px=64, height_px=64, fps=12)
 _COMMAND = """
 import json, sys
@@ -76,6 +81,25 @@ def signed_video(folder: Path, seal: Seal, output: Output = SMALL, frames: int =
     folder.mkdir()
     chunk = write_chunk(folder / "chunk.mkv", frames, flat(9, 99, 9))
     return assemble(make_plan([[frames]], output), [chunk], folder, 1, seal)
+
+
+def blue(kind: str) -> bytes:
+    """A small blue picture. kind: png, jpeg or webp."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), (9, 9, 200)).save(out, kind)
+    return out.getvalue()
+
+
+def signed_picture(seal: Seal, kind: str) -> bytes:
+    """`blue` as a camera with that key would sign it."""
+    created = {"action": "c2pa.created", "digitalSourceType": CAMERA}
+    said = [{"label": "c2pa.actions.v2", "data": {"actions": [created]}, "created": True}]
+    out = io.BytesIO()
+    with seal.signer.native() as signer:
+        context = c2pa.Context(settings=c2pa.Settings.from_dict({"verify": {"verify_after_sign": False}}))
+        builder = c2pa.Builder(json.dumps({"title": "a photograph", "assertions": said}), context=context)
+        builder.sign(signer, f"image/{kind}", io.BytesIO(blue(kind)), out)
+    return out.getvalue()
 
 
 def boxes(video: bytes) -> Mapping[str, range]:

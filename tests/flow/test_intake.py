@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from ops.media import chunk_file
+from ops.media import chunk_file, credentials
 from ops.net.sources import Sources
 from ops.storage.directory import DirectoryStore
 from schemas.chunks import chunk_ids, chunk_specs, given_object_key
 from schemas.codec import encode
 from schemas.errors import InvalidMessage
 from schemas.events import JobEvent
-from schemas.ids import fingerprint, input_object_key
+from schemas.ids import credentials_object_key, fingerprint, input_object_key
 from schemas.plan import ClearedJob
 from schemas.records import Headers, Incoming, Outgoing
 from schemas.registry import ModelEntry
@@ -27,6 +27,7 @@ from stream_processors.intake import core
 from stream_processors.intake.pictures import Pictures
 from stream_processors.intake.shell import Intake, due_ms, give_up
 from stream_processors.split.core import split
+from tests.flow.c2pa_keys import opened, signed_picture, with_key, write_keys
 from tests.hostile import good_media
 from tests.hostile.file_server import Served, serving
 from tests.hostile.tls import certificate
@@ -44,6 +45,7 @@ class Place:
     store: DirectoryStore
     handle: Intake
     scratch: Path
+    files: dict[str, Any]
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with serving(files, tls) as served:
         store = DirectoryStore(tmp_path / "store")
         pictures = Pictures(store, Sources(allow_private=True), lambda _: served.url("/picture.png"), scratch)
-        yield Place(served, store, Intake(pictures, {"shapes": MODEL}, lambda: NOW_MS), scratch)
+        yield Place(served, store, Intake(pictures, {"shapes": MODEL}, lambda: NOW_MS), scratch, files)
 
 
 def job(*media: Media | None, **changes: Any) -> ClearedJob:
@@ -127,6 +129,35 @@ def test_a_repeat_finds_what_is_there(place: Place) -> None:
     other = job(media, tenant="other")
     assert only(place.handle(record(other))).record.inputs == once.record.inputs  # type: ignore[union-attr]
     assert len(list(place.store.list("inputs/"))) == 2, "tenants share nothing"
+
+
+def test_content_credentials_of_a_picture_are_kept_beside_its_frames(place: Place, tmp_path: Path) -> None:
+    data = signed_picture(opened(with_key(write_keys(tmp_path / "keys"))), "png")
+    place.files["/signed.png"] = data
+    media = Media(uri=place.served.url("/signed.png"))
+    (made,) = only(place.handle(record(job(media)))).record.inputs  # type: ignore[union-attr]
+    key = credentials_object_key("default", made.chunk)
+    info = place.store.head(key)
+    assert info is not None
+    assert (info.sha256, info.content_type) == (made.credentials, "application/c2pa")
+    known = replace(media, sha256=hashlib.sha256(data).hexdigest())
+    for again in (media, known):
+        assert only(place.handle(record(job(again)))).record.inputs == (made,)  # type: ignore[union-attr]
+    assert len(list(place.store.list("inputs/"))) == 2
+    plan = split(only(place.handle(record(job(media)))).record, MODEL)  # type: ignore[arg-type]
+    assert plan.inputs == (made,), "split passes it on"
+    bare = split(replace(job(media), inputs=(replace(made, credentials=""),)), MODEL)
+    assert chunk_ids(plan) == chunk_ids(bare), "and no chunk is called otherwise for it"
+
+
+def test_credentials_that_cannot_be_kept_do_not_stop_the_picture(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    place.files["/signed.png"] = signed_picture(opened(with_key(write_keys(tmp_path / "keys"))), "png")
+    monkeypatch.setattr(credentials, "MAX_BYTES", 100)
+    (made,) = only(place.handle(record(job(Media(uri=place.served.url("/signed.png")))))).record.inputs  # type: ignore[union-attr]
+    assert made.credentials == ""
+    assert "shots[0].first_keyframe.uri: content credentials are not carried over: they are " in caplog.text
 
 
 @pytest.mark.parametrize(

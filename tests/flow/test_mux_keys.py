@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ops.doctor import signing
 from ops.settings import Settings, SettingsError, load
 from schemas.errors import Fatal
-from stream_processors.mux.shell import open_seal
+from stream_processors.mux.seal import open_seal
 from tests.flow.c2pa_keys import opened, signed_video, with_command, with_key, write_keys
 
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

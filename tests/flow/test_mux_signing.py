@@ -18,6 +18,7 @@ from schemas.errors import Fatal, Transient
 from schemas.plan import Plan, ShotInput
 from schemas.request import Media, Output
 from stream_processors.mux.assemble import Assembled, assemble
+from stream_processors.mux.carried import Carried
 from stream_processors.mux.check import OutputBroken
 from stream_processors.mux.seal import Seal
 from tests.flow.c2pa_keys import SMALL, boxes, opened, root_of, signed_video, with_command, with_key, write_keys
@@ -136,7 +137,7 @@ class _Spoils(Seal):
     def __init__(self) -> None:
         pass
 
-    def put(self, path: Path, content_type: str, plan: Plan) -> None:
+    def put(self, path: Path, content_type: str, plan: Plan, carried: Carried | None = None) -> None:
         path.write_bytes(path.read_bytes()[:-600])
 
 
