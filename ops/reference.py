@@ -24,7 +24,6 @@ from schemas.events import (
     JobReply,
     JobState,
     Progress,
-    PromptVerdict,
     Provenance,
     PublishedFile,
     Reason,
@@ -34,6 +33,7 @@ from schemas.events import (
 )  # fmt: skip
 from schemas.lifecycle import advance
 from schemas.plan import Origin
+from schemas.prompts import PromptVerdict
 from schemas.request import JobOrder, JobRequest
 from schemas.topics import HOUR_MS, LIVE_TOPICS, Topic
 from schemas.work import FrameVerdict, Steering

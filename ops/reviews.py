@@ -1,4 +1,4 @@
-"""Frames that a person is to look at: read from reviews.open, answered on reviews.decided."""
+"""Texts and frames that a person is to look at: read from reviews.open, answered on reviews.decided."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from ops.levels import put, read
 from ops.media.chunk_file import opened
 from ops.settings import Settings
 from ops.storage.store import Store, fetch_promised
-from schemas.reviews import ReviewCase, ReviewChunk, ReviewDecision
+from schemas.reviews import ReviewCase, ReviewChunk, ReviewDecision, objects_of
 from schemas.topics import REVIEWS_DECIDED, REVIEWS_OPEN
 
 MAX_PICTURES = 16
@@ -26,14 +26,14 @@ def open_cases(settings: Settings) -> list[ReviewCase]:
 def decide(
     settings: Settings, case: ReviewCase, verdict: Literal["approve", "refuse"], reason: str, by: str
 ) -> ReviewDecision:
-    """Say of all chunks of a case that they may leave, or not. by: who says so.
+    """Say of all texts or chunks of a case that they may go on, or not. by: who says so.
 
     Raises Transient when the broker does not take it.
     """
     decision = ReviewDecision(
         job=case.job,
         verdict=verdict,
-        objects=tuple(chunk.sha256 for chunk in case.chunks),
+        objects=objects_of(case),
         reason=reason,
         by=by,
         at_ms=time.time_ns() // 1_000_000,

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from schemas import audit, catalog, events, plan, prompt_rules, quotas, request, reviews, work
+from schemas import audit, catalog, events, plan, prompt_rules, prompts, quotas, request, reviews, work
 from schemas.avro_types import Docs, schema_of
 from schemas.topics import LIVE_TOPICS
 
 SCHEMAS = Path(catalog.__file__).parent
-MODULES = (request, plan, work, quotas, events, audit, prompt_rules, reviews)
+MODULES = (request, prompts, plan, work, quotas, events, audit, prompt_rules, reviews)
 
 
 def records() -> list[type[msgspec.Struct]]:

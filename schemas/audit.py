@@ -29,7 +29,7 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     id: str
     """That of the event. An entry of a refusal whose event came twice is there twice, with the same id."""
     kind: AuditKind
-    """What happened. review: a person is to look at frames. approved: that person let them through."""
+    """What happened. review: a person is to look at texts or frames. approved: that person let them through."""
     at_ms: int
     """When, as the stage that did it says."""
     job: str

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from schemas.plan import Origin
+from schemas.prompts import PromptVerdict
 from schemas.request import Lane, Record, Webhook
 from schemas.reviews import ReviewDecision
 from schemas.work import FrameVerdict, Steering
@@ -54,8 +55,8 @@ class Progress(Record, frozen=True, kw_only=True):
     waited_s: float | None = None
     """Seconds from request to first chunk; None until then."""
     stopped: str = ""
-    """Why it gets no further chunk for now: "held" by its caller, frames that wait for a review, what the operator has
-    paused, or a quota of its tenant. "" while it does."""
+    """Why it gets no further chunk for now: "held" by its caller, texts or frames that wait for a review, what the
+    operator has paused, or a quota of its tenant. "" while it does."""
     resumes_at_ms: int | None = None
     """When it gets chunks again, where that is known: of one that a quota has stopped."""
 
@@ -122,17 +123,6 @@ class Video(Record, frozen=True, kw_only=True):
     """Model, seeds, marks."""
     expires_at_ms: int | None = None
     """When the files may be deleted; None: kept until somebody deletes them."""
-
-
-class PromptVerdict(Record, frozen=True, kw_only=True):
-    """What prompt moderation says."""
-
-    verdict: Literal["allow", "block"]
-    """Only allowed prompts are rendered."""
-    policy: str
-    """Version of the policy that judged."""
-    likeness: str = ""
-    """128 bits as 32 hex characters: the fewer differ, the more alike are two jobs' texts."""
 
 
 class Timeline(Record, frozen=True, kw_only=True):
@@ -202,7 +192,8 @@ class JobEvent(Record, frozen=True, kw_only=True):
     progress: Progress | None = None
     """Where the job stands in the scheduler."""
     prompts: PromptVerdict | None = None
-    """On job.accepted and when prompts were refused."""
+    """On job.accepted, when prompts were refused, and when a person is to look at them. On job.queued: by what it was
+    let on."""
     frames: FrameVerdict | None = None
     """On job.published, when frames were refused, and when a person is to look at them."""
     video: Video | None = None
@@ -214,7 +205,7 @@ class JobEvent(Record, frozen=True, kw_only=True):
     late_device_s: float = 0.0
     """On job.metered: device-seconds that workers reported too late for the job's progress, in all so far."""
     review: ReviewDecision | None = None
-    """What a person decided: on job.review-approved, and when frames were refused by one."""
+    """What a person decided: on job.review-approved, and when texts or frames were refused by one."""
     by: str = ""
     """On job.deleted: who gave the command."""
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from schemas.prompts import Doubts, PromptVerdict
 from schemas.request import JobRequest, Record
 
 
@@ -36,7 +37,7 @@ class ShotInput(Record, frozen=True, kw_only=False):
 
 
 class ClearedJob(Record, frozen=True, kw_only=True):
-    """A request that moderation let through (topic jobs.cleared.<lane>)."""
+    """A request that moderation let through, or leaves to a person (topic jobs.cleared.<lane>)."""
 
     job: str
     """Key of the job everywhere inside: tenant/job_id."""
@@ -50,6 +51,10 @@ class ClearedJob(Record, frozen=True, kw_only=True):
     """How the request came in."""
     inputs: tuple[ShotInput, ...] = ()
     """What intake made of the caller's files; at most one a shot."""
+    prompts: PromptVerdict | None = None
+    """What moderation said of its texts; None: an older version wrote this, or lost it on the way."""
+    doubts: Doubts = ()
+    """What a person is to look at before a chunk of it is rendered; empty unless that is the verdict."""
 
 
 class ChunkSpan(Record, frozen=True, kw_only=False):
@@ -125,6 +130,10 @@ class Plan(Record, frozen=True, kw_only=True):
     """How the request came in."""
     inputs: tuple[ShotInput, ...] = ()
     """What intake made of the caller's files; at most one a shot."""
+    prompts: PromptVerdict | None = None
+    """What moderation said of its texts; None: an older version wrote this, or lost it on the way."""
+    doubts: Doubts = ()
+    """What a person is to look at before a chunk of it is rendered; empty unless that is the verdict."""
 
 
 class ChunkSpec(Record, frozen=True, kw_only=True):

@@ -2,9 +2,10 @@
 
 from typing import TypedDict, Unpack
 
-from schemas.events import EventType, JobEvent, Progress, PromptVerdict, Reason, Video
+from schemas.events import EventType, JobEvent, Progress, Reason, Video
 from schemas.ids import event_id
 from schemas.plan import ClearedJob, Origin, Plan
+from schemas.prompts import PromptVerdict
 from schemas.request import JobRequest
 from schemas.reviews import ReviewDecision
 from schemas.work import FrameVerdict, Steering

@@ -157,10 +157,12 @@ TENANTS_PROMPTS = Topic(
     partitions=1, retention_ms=None, key="tenant or *",
 )  # fmt: skip
 REVIEWS_OPEN = Topic(
-    "reviews.open", ReviewCase, "Jobs whose frames a person is to look at: the last record per job.",
+    "reviews.open", ReviewCase, "Jobs whose texts or frames a person is to look at: the last record per job.",
     partitions=1, retention_ms=None,
 )  # fmt: skip
-REVIEWS_DECIDED = Topic("reviews.decided", ReviewDecision, "What persons say of frames that they were asked about.")
+REVIEWS_DECIDED = Topic(
+    "reviews.decided", ReviewDecision, "What persons say of texts and frames that they were asked about."
+)
 DISPATCH_LEADER = Topic(
     "dispatch.leader", None, "Empty; owning its partition is being the scheduler.",
     partitions=1, retention_ms=HOUR_MS, key="none",

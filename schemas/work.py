@@ -321,7 +321,9 @@ class SchedulerRow(Record, frozen=True, kw_only=True):
     refunded: bool = False
     """Its device time is not charged, nor what is reported later."""
     review_at_ms: int = 0
-    """Since when chunks of it are in review; 0: none is. It gets no further chunk meanwhile."""
+    """Since when its texts or chunks of it are in review; 0: none is. It gets no further chunk meanwhile."""
+    texts_approved: bool = False
+    """A person has let its texts through; of a plan without doubts it says nothing."""
 
 
 class ParkedLine(Record, frozen=True, kw_only=True):

@@ -63,7 +63,7 @@ def validate(
     cost = None if price is None else round(estimate.device_s / 3600 * price, 2)
     if as_json:
         data_json({
-            "batch_id": plan.batch_id, "jobs": estimate.jobs, "wrong": report.count,
+            "batch_id": plan.batch_id, "jobs": estimate.jobs, "wrong": report.count, "review": estimate.in_review,
             "video_s": round(estimate.seconds, 3), "chunks": estimate.chunks, "device_s": device_s,
             "cost": cost, "workers": workers, "wall_s": wall_s, "lanes": dict(estimate.lanes),
             "errors": str(report.path) if report.count else "",
@@ -88,9 +88,9 @@ def _check_all(
 
     rules, now_ms = load_rules(place.settings, semantic=False), time.time_ns() // 1_000_000
 
-    def judge(request: Any) -> None:
+    def judge(request: Any) -> bool:
         # Whether webhooks are signed is not known here: that is a setting of the pipeline's machines.
-        examine(replace(request, webhook=None), now_ms, rules)
+        return bool(examine(replace(request, webhook=None), now_ms, rules))
 
     steps = check_all(plan, sources, report, judge, rules.offer.models, estimate, place.settings.s3_endpoint_url)
     for _ in watched(steps, lambda: estimate.jobs + report.count, sources):
@@ -104,3 +104,5 @@ def _tell(estimate: "Estimate", wall_s: float, workers: int, cost: float | None)
     price = "" if cost is None else f" for {cost:,.2f}"
     used = f"about {seconds(estimate.device_s)} on a device{price}"
     data(f"{used}; {seconds(wall_s)} with {count(workers, 'worker')} and nothing else to do")
+    if estimate.in_review:
+        data(f"{estimate.in_review:,} of them wait until a person has read their texts")

@@ -23,6 +23,16 @@ class Severity(StrEnum):
     policy = "policy"
 
 
+class ReviewSeverity(StrEnum):
+    """The same, of what a person is asked about; never: of no term."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+    never = "never"
+    policy = "policy"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="What is refused in tenants' texts.", no_args_is_help=True)
@@ -68,8 +78,24 @@ def set_one(
             help="For one category: low, medium, high, never or nothing; may be repeated. NAME= forgets it.",
         ),
     ] = None,
+    review_terms_from: Annotated[
+        ReviewSeverity | None,
+        typer.Option(help="Terms of this severity and above, where they do not refuse, are left to a person."),
+    ] = None,
+    review_from: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability from which a person is asked; 1: never, 0: as the policy says."),
+    ] = None,
+    review_category: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SEVERITY[:PROBABILITY]",
+            help="The same two for one category; may be repeated. NAME= forgets it.",
+        ),
+    ] = None,
 ) -> None:
-    """Change what is refused in a tenant's texts, from now on; what is not given stays. No stage is restarted."""
+    """Change what is refused in a tenant's texts or left to a person, from now on; what is not given stays. No stage is
+    restarted."""
     from msgspec.structs import replace
 
     from ops.prompt_rules import all_rules, set_rules
@@ -85,9 +111,18 @@ def set_one(
         rules = replace(rules, refuse_from="" if refuse_from is Severity.policy else refuse_from.value)
     if threshold is not None:
         rules = replace(rules, threshold=threshold)
+    if review_terms_from is not None:
+        new = "" if review_terms_from is ReviewSeverity.policy else review_terms_from.value
+        rules = replace(rules, review_terms_from=new)
+    if review_from is not None:
+        rules = replace(rules, review_from=review_from)
     for given in category or ():
-        rules = replace(rules, categories=_with(rules.categories, given))
-    if all(one is None for one in (term, terms, refuse_from, threshold, category)):
+        rules = replace(rules, categories=_with(rules.categories, given, "--category", "refuse_from", "threshold"))
+    for given in review_category or ():
+        fields = "--review-category", "review_terms_from", "review_from"
+        rules = replace(rules, categories=_with(rules.categories, given, *fields))
+    changes = term, terms, refuse_from, threshold, category, review_terms_from, review_from, review_category
+    if all(one is None for one in changes):
         raise typer.BadParameter("nothing to set; give at least one option, e.g. --term 'rival brand'")
     _check(rules)
     data_json(set_rules(place.settings, rules))
@@ -112,29 +147,31 @@ def _terms(file: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in found if line))
 
 
-def _with(rules: "tuple[CategoryRule, ...]", given: str) -> "tuple[CategoryRule, ...]":
-    """The rules of categories with one more, or another one in its place."""
+def _with(
+    rules: "tuple[CategoryRule, ...]", given: str, option: str, severity_field: str, number_field: str
+) -> "tuple[CategoryRule, ...]":
+    """The rules of categories with these two fields of one of them set anew; one that says nothing more is left out."""
     import msgspec
 
     from schemas.prompt_rules import CategoryRule
 
     name, _, bounds = given.partition("=")
     severity, _, number = bounds.partition(":")
-    others = tuple(rule for rule in rules if rule.category != name)
+    known = next((msgspec.to_builtins(rule) for rule in rules if rule.category == name), {"category": name})
     try:
-        threshold = float(number or 0)
-        new = msgspec.convert({"category": name, "refuse_from": severity, "threshold": threshold}, CategoryRule)
+        new = msgspec.convert({**known, severity_field: severity, number_field: float(number or 0)}, CategoryRule)
     except (ValueError, msgspec.ValidationError) as exc:
-        right = "expected NAME=SEVERITY[:THRESHOLD], e.g. violence=high:0.9"
-        raise typer.BadParameter(f"--category: found {given[:80]!r}; {right} ({exc})") from None
-    return (*others, new) if bounds else others
+        right = "expected NAME=SEVERITY[:NUMBER], e.g. violence=high:0.9"
+        raise typer.BadParameter(f"{option}: found {given[:80]!r}; {right} ({exc})") from None
+    others = tuple(rule for rule in rules if rule.category != name)
+    return others if new == CategoryRule(category=new.category) else (*others, new)
 
 
 def _check(rules: object) -> None:
     """Raises BadParameter for what moderate would pass over."""
     import msgspec
 
-    from ops.prompt_policy.bounds import Bounds
+    from ops.prompt_policy.bounds import Bound, Bounds
     from ops.prompt_policy.own_rules import compiled
     from ops.prompt_policy.pack import CATEGORIES
     from schemas.errors import InvalidMessage
@@ -142,6 +179,6 @@ def _check(rules: object) -> None:
 
     try:
         made = msgspec.convert(msgspec.to_builtins(rules), PromptRules)
-        compiled(made, Bounds(dict.fromkeys(CATEGORIES, 1), dict.fromkeys(CATEGORIES, 0.5), 1.0), made.tenant)
+        compiled(made, Bounds(dict.fromkeys(CATEGORIES, Bound(1, 0.5)), 1.0), made.tenant)
     except (InvalidMessage, msgspec.ValidationError) as exc:
         raise typer.BadParameter(str(exc)) from None

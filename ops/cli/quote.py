@@ -13,6 +13,7 @@ from ops.cli.output import data, data_json, say
 if TYPE_CHECKING:
     from ops.quote import Quote
     from schemas.costs import CostTable
+    from schemas.prompts import PromptDoubt
 
 
 def register(app: typer.Typer) -> None:
@@ -53,10 +54,10 @@ def quote(
         job = {"lane": lane and lane.value, "model": model}
         one = [one_shot(prompt, {"duration_s": duration_s}, job, {**size_of(size), "fps": fps})] if prompt else []
         for request in from_file(file, stack) if file else iter(one):
-            examine(request, time.time_ns() // 1_000_000, rules)
+            doubts = examine(request, time.time_ns() // 1_000_000, rules)
             found = quoted(request, rules.offer.models, limits, table, place.settings.pool)
             jobs, total_s = jobs + 1, total_s + found.device_s
-            _tell(found, price, as_json)
+            _tell(found, doubts, price, as_json)
     if not as_json and jobs > 1:
         say(f"{jobs} jobs, {_cost(total_s, price)}")
 
@@ -72,17 +73,20 @@ def _learnt(place: Place) -> "CostTable":
     return CostTable(decode(LearntCost, raw) for raw in table.load(place.settings, COSTS_LEARNT).values())
 
 
-def _tell(found: "Quote", price: float | None, as_json: bool) -> None:
+def _tell(found: "Quote", doubts: "tuple[PromptDoubt, ...]", price: float | None, as_json: bool) -> None:
     if as_json:
         cost = None if price is None else round(found.device_s / 3600 * price, 4)
         data_json({
             "job": found.job, "lane": found.lane, "model": found.model, "pool": found.pool, "chunks": found.chunks,
             "device_s": round(found.device_s, 3), "cost": cost, "chunks_seen": found.chunks_seen,
+            "review": [{"field": doubt.field, "category": doubt.category} for doubt in doubts],
         })  # fmt: skip
         return
     basis = f"as {found.chunks_seen} chunks took" if found.chunks_seen else "by the registry; none was rendered yet"
     chunks = "1 chunk" if found.chunks == 1 else f"{found.chunks} chunks"
     data(f"{found.job}: {chunks} of {found.model} on {found.pool}, {_cost(found.device_s, price)} ({basis})")
+    for doubt in doubts:
+        data(f"{found.job}: waits until a person has read {doubt.field} ({doubt.category})")
 
 
 def _cost(device_s: float, price: float | None) -> str:

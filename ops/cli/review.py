@@ -22,7 +22,7 @@ By = Annotated[str, typer.Option(metavar="NAME", help="Who decides, if not the u
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Frames that moderation leaves to a person.", no_args_is_help=True)
+    group = typer.Typer(help="Texts and frames that moderation leaves to a person.", no_args_is_help=True)
     group.command("list")(connected(list_cases))
     for command in (show, approve, refuse):
         group.command()(connected(command))
@@ -49,7 +49,7 @@ def show(
     place: Place,
     job: Job,
     frames: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fetch the chunks and pictures of them to this folder.")
+        Path | None, typer.Option(metavar="DIR", help="Fetch the chunks that wait and pictures of them to this folder.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +64,8 @@ def show(
         data_json(case)
     else:
         say(f"{case.job}: {case.provider}")
-        paper().print(shown(case))
+        for table in shown(case):
+            paper().print(table)
     if frames is not None:
         store = open_store(place.settings)
         for chunk in case.chunks:
@@ -75,12 +76,12 @@ def show(
 
 
 def approve(place: Place, job: Job, case: Case, reason: Reason, by: By = "") -> None:
-    """Let the frames of a job that were shown leave; what came in since is to be looked at first."""
+    """Let the texts or frames that were shown pass; what came in since is to be looked at first."""
     _decide(place, job, case, "approve", reason, by)
 
 
 def refuse(place: Place, job: Job, case: Case, reason: Reason, by: By = "") -> None:
-    """Refuse the frames of a job that were shown: it ends as rejected, with frames_refused."""
+    """Refuse the texts or frames that were shown: the job ends as rejected, with prompt_refused or frames_refused."""
     _decide(place, job, case, "refuse", reason, by)
 
 

@@ -16,7 +16,8 @@ from schemas.registry import ModelEntry
 from schemas.request import JobRequest
 
 LOOK_ROWS = 64
-Examine = Callable[[JobRequest], None]
+Examine = Callable[[JobRequest], bool]
+"""Whether a person is to read its texts first. Raises JobRejected for a request that the pipeline would refuse."""
 
 
 def check_all(
@@ -28,37 +29,33 @@ def check_all(
     estimate: Estimate,
     s3_endpoint_url: str = "",
 ) -> Generator[int, None, None]:
-    """Adds what is right to the estimate and tells the rest; yields how many bytes are read, about.
-
-    examine: raises JobRejected for a request that the pipeline would refuse
-    """
+    """Adds what is right to the estimate and tells the rest; yields how many bytes are read, about."""
     repeats, before = Repeats(), 0
     for index, source in enumerate(sources):
         maker = Maker(plan, source.name, typed=source.typed)
         with Reading(source, s3_endpoint_url, partial(check_columns, plan, source.name)) as read:
             for number, row in read.rows():
                 for cell, request, _ in maker.jobs(number, row):
-                    fault = request if isinstance(request, RowFault) else None
+                    found = request if isinstance(request, RowFault) else False
                     if isinstance(request, JobRequest):
                         place = (number << 16) | index
                         earlier = repeats.first(request.job_id, place)
-                        fault = _examined(request, examine) if earlier is None else _repeated(request, earlier, sources)
-                    if fault is not None:
-                        report.add(source.name, number, cell, fault)
+                        found = _examined(request, examine) if earlier is None else _repeated(request, earlier, sources)
+                    if isinstance(found, RowFault):
+                        report.add(source.name, number, cell, found)
                     elif isinstance(request, JobRequest):
-                        estimate.add(request, models)
+                        estimate.add(request, models, in_review=found)
                 if number % LOOK_ROWS == 0:
                     yield before + read.bytes_read
         before += source.size_bytes
         yield before
 
 
-def _examined(request: JobRequest, examine: Examine) -> RowFault | None:
+def _examined(request: JobRequest, examine: Examine) -> RowFault | bool:
     try:
-        examine(request)
+        return examine(request)
     except JobRejected as exc:
         return RowFault(exc.field, exc.message)
-    return None
 
 
 def _repeated(request: JobRequest, place: int, sources: list[Source]) -> RowFault:

@@ -15,6 +15,8 @@ class Estimate:
     """Adds up jobs. The cost of a chunk is its model's prior in the registry; chunks that exist already count too."""
 
     jobs: int = 0
+    in_review: int = 0
+    """Of these, so many whose texts a person is to read first."""
     seconds: float = 0.0
     """Of video."""
     chunks: int = 0
@@ -22,9 +24,10 @@ class Estimate:
     lanes: Counter[str] = field(default_factory=Counter)
     unknown_models: Counter[str] = field(default_factory=Counter)
 
-    def add(self, request: JobRequest, models: Mapping[str, ModelEntry]) -> None:
+    def add(self, request: JobRequest, models: Mapping[str, ModelEntry], in_review: bool = False) -> None:
         """One job more."""
         self.jobs += 1
+        self.in_review += in_review
         self.lanes[request.lane] += 1
         self.seconds += sum(shot.duration_s for shot in request.shots)
         self.seconds -= sum(transition.duration_s for transition in request.transitions)

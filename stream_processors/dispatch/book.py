@@ -12,16 +12,18 @@ from msgspec.structs import replace
 from schemas.chunks import BatchKey, batch_key
 from schemas.events import EventType, Reason
 from schemas.plan import ChunkSpec, Plan
+from schemas.prompts import PromptVerdict
 from schemas.quotas import EVERYBODY, Quota
 from schemas.records import Outgoing
 from schemas.reports import Facts
 from schemas.reviews import ReviewDecision
 from schemas.steering import NOTHING, merged
-from schemas.topics import DISPATCH_STATE, REVIEWS_OPEN
+from schemas.topics import DISPATCH_STATE
 from schemas.work import FrameVerdict, SchedulerRow, Steering, Switch
 from stream_processors.dispatch.accounts import Accounts
 from stream_processors.dispatch.awaited import Awaited, steered
 from stream_processors.dispatch.backlog import Backlog
+from stream_processors.dispatch.cases import closed, texts_wanted
 from stream_processors.dispatch.chunks_out import ChunksOut
 from stream_processors.dispatch.costs import Learning
 from stream_processors.dispatch.ended import Ended, event, metered, row_key, same_account
@@ -50,7 +52,8 @@ def queued(job: Job, now_ms: int, again: bool = False) -> Outgoing:
     """The event that tells that a request was taken in, and asks track whether it is the one that owns the id."""
     job.asked_at_ms = now_ms
     mark = job.plan.fingerprint
-    return event(job.plan, "job.queued", now_ms, about=f"{mark} {now_ms}" if again else mark, progress=job.progress())
+    about = f"{mark} {now_ms}" if again else mark
+    return event(job.plan, "job.queued", now_ms, about=about, prompts=job.plan.prompts, progress=job.progress())
 
 
 class Book:
@@ -152,7 +155,8 @@ class Book:
         reserved = self.accounts.opened(job, self.needs_s(plan, job.specs), now_ms)
         kept = [*claimed, *reserved, Outgoing(DISPATCH_STATE, plan_key(job.key), plan), self.saved(job)]
         told = [] if job.row.steering == NOTHING else [steered(job, now_ms)]
-        return [*kept, queued(job, now_ms, again), *told]
+        asked = texts_wanted(job, now_ms) if job.texts_in_review else []
+        return [*kept, queued(job, now_ms, again), *told, *asked]
 
     def needs_s(self, plan: Plan, specs: Sequence[ChunkSpec]) -> float:
         """Expected device-seconds of a new job. specs: of its chunks."""
@@ -183,8 +187,8 @@ class Book:
         lost_s = job.progress().device_s
         if not any(chunk.attempt for chunk in job.row.chunks) and not job.row.counted:
             self._drop(job)
-            settled = self.accounts.settled(job, "withdrawn", now_ms)
-            return [*settled, Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
+            gone = [*self.accounts.settled(job, "withdrawn", now_ms), *closed(job)]
+            return [*gone, Outgoing(DISPATCH_STATE, row_key(job.key), None), *self._succeed(job, now_ms)]
         job.row = replace(job.row, late_device_s=round(job.row.late_device_s + lost_s, 3))
         return [*([metered(job.row, now_ms)] if lost_s else []), *self.close(job, now_ms)]
 
@@ -270,11 +274,13 @@ class Book:
         frames: FrameVerdict | None = None,
         by_order: bool = False,
         review: ReviewDecision | None = None,
+        prompts: PromptVerdict | None = None,
     ) -> list[Outgoing]:
         """The scheduler ends a job: says so, and keeps only why. by_order: an order that names the id ends
-        whatever lies under it; all else ends one request. review: what a person said of its frames."""
+        whatever lies under it; all else ends one request. review: what a person said of its texts or frames."""
         mark = "" if by_order else job.row.fingerprint
         facts: Facts = {"reason": reason, "progress": job.progress(), "frames": frames, "review": review}
+        facts["prompts"] = prompts
         facts["fingerprint"] = mark
         said = event(job.plan, kind, now_ms, **facts)
         return [said, *self.close(job, now_ms, reason, by_order, kind)]
@@ -293,7 +299,7 @@ class Book:
         settled = self.accounts.settled(job, kind.removeprefix("job."), now_ms)
         code, message = (reason.code, reason.message) if reason else ("", "")
         mark = "" if by_order else job.row.fingerprint
-        reviewed = [Outgoing(REVIEWS_OPEN, job.key, None)] if job.row.review_at_ms else []
+        reviewed = closed(job)
         over = replace(job.row, phase=_phase(code), at_ms=now_ms, chunks=(), review_at_ms=0)
         row = replace(over, reason_code=code, reason=message, fingerprint=mark)
         out = [*settled, *reviewed, self.ended.remember(row)]

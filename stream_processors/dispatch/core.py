@@ -123,7 +123,7 @@ class Scheduler:
             waits = new_job(plan, now_ms, switches=self._book.switches)
             eta_s = self._estimates.of_parked(plan, line, now_ms)
             progress = waits.progress(self.backlog.ahead(line), eta_s)
-            told = event(plan, "job.queued", now_ms, about=plan.fingerprint, progress=progress)
+            told = event(plan, "job.queued", now_ms, about=plan.fingerprint, prompts=plan.prompts, progress=progress)
             return [self.backlog.park(plan), told]
         return self._book.open(plan, now_ms, not_before_ms=admitted)
 
@@ -180,7 +180,7 @@ class Scheduler:
         return self._assembly.answer(job, control, now_ms)
 
     def on_review(self, decision: ReviewDecision, now_ms: int) -> list[Outgoing]:
-        """A person has looked at frames that moderation was in doubt of."""
+        """A person has looked at texts or frames that moderation was in doubt of."""
         return self._results.reviewed(decision, now_ms)
 
     def on_worker(self, state: WorkerState, now_ms: int) -> None:

@@ -25,6 +25,7 @@ KINDS: dict[str, EventType] = {
     "cancelled": "job.cancelled",
     "deadline_passed": "job.expired",
     "no_progress": "job.expired",
+    "prompt_refused": "job.rejected",
     "frames_refused": "job.rejected",
     "render_failed": "job.failed",
     "chunks_lost": "job.failed",

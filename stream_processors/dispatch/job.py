@@ -102,6 +102,8 @@ class Job:
         """Why it gets no further chunk for now, in a few words; "" while it does."""
         if self.row.steering.held:
             return "held"
+        if self.texts_in_review:
+            return "texts wait for a review"
         if self.row.review_at_ms:
             return "frames wait for a review"
         if self.switches and (why := self.switches.stopping(self.placement.pool, self.lane, self.tenant)):
@@ -190,6 +192,11 @@ class Job:
         return moved_ms < since_ms and any(c.state != "r" and c.attempt > 1 for c in chunks)
 
     @property
+    def texts_in_review(self) -> bool:
+        """Is a person to look at its texts first? Until a row says that somebody has, whatever else it says."""
+        return bool(self.plan.doubts) and not self.row.texts_approved
+
+    @property
     def in_review(self) -> list[int]:
         """Chunks that a person is to look at."""
         return [i for i, c in enumerate(self.row.chunks) if c.state == "v"] if self.row.review_at_ms else []
@@ -212,7 +219,8 @@ class Job:
 
     @property
     def complete(self) -> bool:
-        return all(c.state == "r" for c in self.row.chunks)
+        """Is all rendered and allowed? Chunks may come back, late, of an earlier job of the id, while texts wait."""
+        return all(c.state == "r" for c in self.row.chunks) and not self.texts_in_review
 
     def frame_verdict(self) -> FrameVerdict:
         """What moderation said of all chunks together, once all are allowed."""
@@ -264,6 +272,7 @@ def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING, switches: Swi
         at_ms=now_ms,
         chunks=tuple(ChunkProgress("w") for _ in plan.chunks),
         steering=steering,
+        review_at_ms=now_ms if plan.doubts else 0,
     )
     return Job(plan, row, switches=switches)
 
@@ -277,6 +286,8 @@ def check_plan(plan: Plan) -> None:
         raise InvalidMessage("placement: weight and chunk_cost_s must be above 0")
     if not plan.chunks:
         raise InvalidMessage("chunks: empty")
+    if bool(plan.doubts) != (plan.prompts is not None and plan.prompts.verdict != "allow"):
+        raise InvalidMessage("doubts: a job that is left to a person names some, any other job none")
     for index, span in enumerate(plan.chunks):
         if not 0 <= span.shot < len(plan.request.shots) or not -1 <= span.after < index:
             raise InvalidMessage(f"chunks[{index}]: shot {span.shot} or predecessor {span.after} does not exist")

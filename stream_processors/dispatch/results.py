@@ -89,7 +89,7 @@ class Results:
         return verdict
 
     def reviewed(self, decision: ReviewDecision, now_ms: int) -> list[Outgoing]:
-        """A person has looked at frames."""
+        """A person has looked at texts or frames."""
         job = self._book.jobs.get(decision.job)
         if job is None or not (out := self._reviews.decide(decision, job, now_ms)):
             return []

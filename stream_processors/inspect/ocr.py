@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.bus.pulse import beat
-from ops.prompt_policy.policy import Policy, Text
+from ops.prompt_policy.policy import Policy
 from schemas.errors import Fatal
+from schemas.texts import Text
 from schemas.work import FrameVerdict
 from stream_processors.inspect.core import verdict_of
 from stream_processors.inspect.edges import edge_share, to_read
@@ -27,8 +28,8 @@ WEIGHTS = {
 """SHA-256 by file: for finding lines, for reading them."""
 LONGEST_SIDE_PX = 640
 """Of a frame as it is looked through, which is as it was sampled. rapidocr would enlarge it, at thrice the cost."""
-CERTAIN = 1.0
-"""A text is refused or it is not: the score of a frame is 1 or 0."""
+CERTAIN, DOUBTFUL = 1.0, 0.5
+"""Score of a frame whose text is refused, or left to a person; of others it is 0."""
 
 
 class Ocr:
@@ -43,14 +44,17 @@ class Ocr:
     def judge(self, frames: NDArray[np.uint8]) -> FrameVerdict:
         """All frames are looked through for edges, and of those that may hold text the likeliest ones are read."""
         picked = to_read([edge_share(frame) for frame in frames], self._policy.max_frames, self._policy.min_edges)
-        refused = {at: category for at in picked if (category := self._refused(self._lines(frames[at])))}
-        scores = [float(at in refused) for at in range(len(frames))]
-        return verdict_of(scores, CERTAIN, self._name, next(iter(refused.values()), ""))
+        read = {at: self._judged(self._lines(frames[at])) for at in picked}
+        scores = [read.get(at, (0.0, ""))[0] for at in range(len(frames))]
+        category = max(read.values(), key=lambda found: found[0], default=(0.0, ""))[1]
+        return verdict_of(scores, CERTAIN, self._name, category, DOUBTFUL)
 
-    def _refused(self, lines: list[str]) -> str:
-        """The category for which the lines are refused, each alone or all together; "" for none."""
-        refusal = self._prompts.refuse([Text("frame", line) for line in lines])
-        return refusal.category if refusal is not None else ""
+    def _judged(self, lines: list[str]) -> tuple[float, str]:
+        """Score and category of the lines, each alone or all together."""
+        found = self._prompts.judge([Text("frame", line) for line in lines])
+        if found.refusal is not None:
+            return CERTAIN, found.refusal.category
+        return (DOUBTFUL, found.doubts[0].category) if found.doubts else (0.0, "")
 
     def _lines(self, frame: NDArray[np.uint8]) -> list[str]:
         beat()

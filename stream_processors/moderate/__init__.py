@@ -1,4 +1,5 @@
-"""moderate: the door. Validates a job request and judges its prompts; refuses with a reason that names the field.
+"""moderate: the door. Validates a job request and judges its prompts; refuses with a reason that names the field,
+or lets the job on with a mark of what a person is to read.
 
 reads:  jobs.requested.<lane>; key = job_id as the client chose it; orders.requested; tenants.prompts, by a thread of
         its own and without a group

@@ -12,22 +12,23 @@ from schemas.errors import InvalidMessage, JobRejected
 from schemas.events import JobEvent, Reason
 from schemas.ids import event_id, fingerprint, job_key
 from schemas.plan import ClearedJob
+from schemas.prompts import PromptDoubt
 from schemas.records import Incoming
 from schemas.reports import job_event
 from schemas.request import JobRequest, Lane
+from schemas.texts import texts_of
 from schemas.work import Command
 from stream_processors.moderate.checks import Offer, check, metadata_bytes
 from stream_processors.moderate.identity import Tenants
 from stream_processors.moderate.reading import RIGHT, Identity, identify, read, read_order
 from stream_processors.moderate.rules import Rules as Rules
-from stream_processors.moderate.texts import texts_of
 
 SOURCE = "moderate"
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """The job may go on; `event` says so and is written first."""
+    """The job may go on, to a person first where `job.doubts` says so; `event` says so and is written first."""
 
     event: JobEvent
     job: ClearedJob
@@ -38,6 +39,14 @@ class Rejected:
     """The job ends here."""
 
     event: JobEvent
+
+
+class PromptRefused(JobRejected):
+    """A text is refused by the content policy. category: for what."""
+
+    def __init__(self, message: str, field: str, category: str) -> None:
+        super().__init__("prompt_refused", message, field)
+        self.category = category
 
 
 def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
@@ -58,13 +67,14 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
     try:
         _check_key(record.key, request.job_id)
         _check_lane(request, lane)
-        examine(request, record.timestamp_ms, rules)
+        doubts = examine(request, record.timestamp_ms, rules)
         _check_unlabelled(request, key_id, rules.tenants)
     except JobRejected as refusal:
         refused = _reject(record, _answerable(request, lane, refusal, rules), refusal, rules, key_id)
         return Rejected(replace(refused.event, fingerprint=_mark(request)))
     mark, job = fingerprint(request), job_key(request.tenant, request.job_id)
     origin = origin_of(record.headers, value, key_id)
+    prompts = rules.verdict("review" if doubts else "allow", request, doubts[0].category if doubts else "")
     event = job_event(
         SOURCE,
         "job.accepted",
@@ -75,22 +85,30 @@ def judge(record: Incoming, lane: Lane, rules: Rules) -> Cleared | Rejected:
         origin=origin,
         about=mark,
         fingerprint=mark,
-        prompts=rules.verdict(True, request),
+        prompts=prompts,
     )
-    cleared = ClearedJob(job=job, request=request, fingerprint=mark, requested_at_ms=record.timestamp_ms, origin=origin)
+    cleared = ClearedJob(
+        job=job,
+        request=request,
+        fingerprint=mark,
+        requested_at_ms=record.timestamp_ms,
+        origin=origin,
+        prompts=prompts,
+        doubts=doubts,
+    )
     return Cleared(event, cleared)
 
 
-def examine(request: JobRequest, now_ms: int, rules: Rules) -> None:
-    """All that a request must meet besides who sends it and where, and what that one may. Raises JobRejected for the
-    first thing at fault.
+def examine(request: JobRequest, now_ms: int, rules: Rules) -> tuple[PromptDoubt, ...]:
+    """All that a request must meet besides who sends it and where, and what that one may. Returns what a person is to
+    look at before it is rendered. Raises JobRejected for the first thing at fault.
 
     now_ms: timestamp of the request record
     """
     _check_reply_topic(request, rules.tenants)
     availability.check(request)
     check(request, now_ms, rules.offer)
-    _check_policy(request, rules)
+    return _check_policy(request, rules)
 
 
 def order(record: Incoming, tenants: Tenants) -> Command | JobEvent:
@@ -151,6 +169,7 @@ def _value(record: Incoming) -> bytes:
 
 def _reject(record: Incoming, request: JobRequest, refusal: JobRejected, rules: Rules, key_id: str) -> Rejected:
     value = _value(record)
+    refused = refusal.category if isinstance(refusal, PromptRefused) else ""
     event = job_event(
         SOURCE,
         "job.rejected",
@@ -161,7 +180,7 @@ def _reject(record: Incoming, request: JobRequest, refusal: JobRejected, rules: 
         origin=origin_of(record.headers, value, key_id),
         about=hashlib.sha256(value).hexdigest(),
         reason=_reason(refusal),
-        prompts=rules.verdict(False, request) if refusal.code == "prompt_refused" else None,
+        prompts=rules.verdict("block", request, refused) if refused else None,
     )
     return Rejected(event)
 
@@ -255,9 +274,11 @@ def _answerable_metadata(metadata: Mapping[str, str], offer: Offer) -> dict[str,
     return dict(metadata) if metadata_bytes(metadata) <= offer.limits.max_metadata_bytes else {}
 
 
-def _check_policy(request: JobRequest, rules: Rules) -> None:
-    refusal = rules.policy.refuse(texts_of(request), rules.own(request.tenant))
-    if refusal is not None:
+def _check_policy(request: JobRequest, rules: Rules) -> tuple[PromptDoubt, ...]:
+    """What a person is to look at, the gravest first. Raises PromptRefused."""
+    found = rules.policy.judge(texts_of(request), rules.own(request.tenant))
+    if (refusal := found.refusal) is not None:
         what = "the texts of the job together are" if refusal.field == "shots" else "the text is"
         message = f"{refusal.field}: {what} refused by the content policy, category {refusal.category}"
-        raise JobRejected("prompt_refused", message, refusal.field)
+        raise PromptRefused(message, refusal.field, refusal.category)
+    return found.doubts

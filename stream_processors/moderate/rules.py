@@ -1,15 +1,16 @@
 """What a judgement depends on besides the record. Pure."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ops.prompt_policy.likeness import likeness
 from ops.prompt_policy.own_rules import OwnRules, TenantsPrompts
 from ops.prompt_policy.policy import Policy
-from schemas.events import PromptVerdict
+from schemas.prompts import PromptVerdict
 from schemas.request import JobRequest
+from schemas.texts import texts_of
 from stream_processors.moderate.checks import Offer
 from stream_processors.moderate.identity import Tenants
-from stream_processors.moderate.texts import texts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,11 @@ class Rules:
         """What the tenant's texts are judged by besides the policy."""
         return self.prompts.of(tenant) if self.prompts is not None else None
 
-    def verdict(self, allowed: bool, request: JobRequest) -> PromptVerdict:
+    def verdict(
+        self, verdict: Literal["allow", "review", "block"], request: JobRequest, category: str = ""
+    ) -> PromptVerdict:
         """What is told of a request's texts, and by which rules."""
         own = self.own(request.tenant)
         by = self.policy.version if own is None else f"{self.policy.version} {own.label}"
         sign = likeness(text.text for text in texts_of(request) if text.wanted)
-        return PromptVerdict(verdict="allow" if allowed else "block", policy=by, likeness=sign)
+        return PromptVerdict(verdict=verdict, policy=by, likeness=sign, category=category)

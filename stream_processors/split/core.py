@@ -42,6 +42,8 @@ def split(cleared: ClearedJob, model: ModelEntry) -> Plan:
         chunks=tuple(spans),
         origin=cleared.origin,
         inputs=cleared.inputs,
+        prompts=cleared.prompts,
+        doubts=cleared.doubts,
     )
 
 

@@ -46,7 +46,7 @@ def audited(before: JobState | None, after: JobState | None, event: JobEvent) ->
         key_id=event.origin.key_id,
         code=reason.code if reason else "",
         field=reason.field if reason else "",
-        category=event.frames.category if event.frames is not None else "",
+        category=_category(event),
         moderator=_moderator(event),
         label=(video.provenance.label or "none") if video else "",
         mark_payload=video.provenance.mark_payload if video else "",
@@ -72,6 +72,11 @@ def _why(event: JobEvent) -> str:
     if event.review is not None:
         return event.review.reason
     return event.reason.message if event.type == "job.deleted" and event.reason is not None else ""
+
+
+def _category(event: JobEvent) -> str:
+    judged = event.frames if event.frames is not None else event.prompts
+    return judged.category if judged is not None else ""
 
 
 def _moderator(event: JobEvent) -> str:

@@ -172,6 +172,7 @@ def _progressed(state: JobState | None, event: JobEvent) -> JobState | None:
         steering=steering,
         updated_at_ms=max(state.updated_at_ms, event.at_ms),
         progress=event.progress or state.progress,
+        prompts=event.prompts or state.prompts,
         reason=event.reason,
         seen=_remembered(state, event),
     )

@@ -35,6 +35,10 @@ _TOLD: dict[EventType, ReplyType] = {
 }
 
 
+UNREAD = "a person was to read its texts first, and a stage of an older version lost sight of that; send it again"
+"""Why a job is called off that would be rendered unread."""
+
+
 def reply(before: JobState | None, after: JobState, event: JobEvent) -> JobReply | None:
     """What the caller is told about a changed state; None when it is not worth a record (progress)."""
     if event.type == "job.started" and (before is None or before.timeline.started_at_ms == 0):
@@ -78,14 +82,21 @@ def admission(state: JobState, event: JobEvent) -> Sequence[Outgoing]:
     if event.source != "dispatch" or event.type != "job.queued" or not event.fingerprint or state.state in TERMINAL:
         return ()
     other = of_another_request(state, event)
+    unread = not other and _unread(state, event)
     command = Command(
         job=state.job,
-        action="withdraw" if other else "admit",
+        action="withdraw" if other else "cancel" if unread else "admit",
         fingerprint=event.fingerprint,
-        reason="another request owns this id" if other else "",
+        reason="another request owns this id" if other else UNREAD if unread else "",
         requested_at_ms=event.at_ms,
     )
     return (Outgoing(JOBS_CONTROL, state.job, command),)
+
+
+def _unread(state: JobState, event: JobEvent) -> bool:
+    """Was this job left to a person, and has dispatch taken it in without knowing so? Then a stage of an older version
+    has dropped the mark on the way, and nobody would be asked."""
+    return state.prompts is not None and state.prompts.verdict == "review" and event.prompts is None
 
 
 def asked_again(state: JobState, event: JobEvent) -> JobReply | None:

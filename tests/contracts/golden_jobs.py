@@ -1,5 +1,7 @@
 """The jobs that the golden examples are about, as far as `moderate` and `split` bring them."""
 
+from dataclasses import replace as replace_rules
+
 from msgspec.structs import replace
 
 from ops.prompt_policy import policy
@@ -41,6 +43,14 @@ RULES = Rules(
     policy.parse(POLICY, lambda name: PACK),
     Tenants("reelbus"),
 )
+DOUBTING = replace_rules(
+    RULES,
+    policy=policy.parse(
+        'refuse_from = "high"\nreview_terms_from = "medium"\n' + POLICY,
+        lambda name: PACK.replace('severity = "high"', 'severity = "medium"'),
+    ),
+)
+"""The same terms are left to a person."""
 HEADERS: Headers = (
     ("ce_source", b"https://shop.example.com/orders"),
     ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
@@ -58,8 +68,8 @@ def _incoming(lane: Lane, request: JobRequest) -> Incoming:
     return Incoming(topic, 0, 0, request.job_id.encode(), raw, headers, T0)
 
 
-def judged(lane: Lane, request: JobRequest) -> Cleared | Rejected:
-    return judge(_incoming(lane, request), lane, RULES)
+def judged(lane: Lane, request: JobRequest, rules: Rules = RULES) -> Cleared | Rejected:
+    return judge(_incoming(lane, request), lane, rules)
 
 
 def cleared(lane: Lane) -> tuple[JobEvent, ClearedJob]:
@@ -79,3 +89,11 @@ def plan_of(lane: Lane) -> Plan:
     pool, weight = ("cuda", 2.0) if lane == "express" else ("cpu", 1.0)
     placement = Placement(pool=pool, weight=weight, chunk_cost_s=MODEL.chunk_cost_s)
     return replace(split(cleared(lane)[1], MODEL), placement=placement)
+
+
+def doubted() -> tuple[JobEvent, ClearedJob, Plan]:
+    """A job whose texts a person is to read first."""
+    verdict = judged("standard", requests.DOUBTFUL, DOUBTING)
+    assert isinstance(verdict, Cleared), verdict
+    placement = Placement(pool="cpu", weight=1.0, chunk_cost_s=MODEL.chunk_cost_s)
+    return verdict.event, verdict.job, replace(split(verdict.job, MODEL), placement=placement)

@@ -119,6 +119,8 @@ SUBTITLE_FILE = JobRequest(
 )
 
 BLOCKED = JobRequest(job_id="order-1019", shots=(Shot(prompt="a ball and term0", duration_s=2.0),))
+DOUBTFUL = JobRequest(job_id="order-1020", shots=(Shot(prompt="a ball and term11", duration_s=2.0),))
+"""What stands for a term that is left to a person."""
 """What moderation refuses."""
 WRONG = JobRequest(job_id="order-1020", shots=(_BALL,), model="dreams")
 """Right in form, and asks for what is not there."""

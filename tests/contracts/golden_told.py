@@ -59,7 +59,7 @@ def _events(plan: Plan, accepted: JobEvent) -> dict[str, JobEvent]:
     return {
         "accepted": accepted,
         "planned": planned(plan, T0 + 200),
-        "queued": said("dispatch", "job.queued", 300, progress=waiting),
+        "queued": said("dispatch", "job.queued", 300, prompts=plan.prompts, progress=waiting),
         "started": said("dispatch", "job.started", 400, progress=running),
         "progress": said("dispatch", "job.progress", 1_400, about="1", progress=replace(running, rendered=1)),
         "review-wanted": said(

@@ -8,13 +8,14 @@ from msgspec.structs import replace
 from schemas import codec
 from schemas.audit import AuditEntry, AuditKind, Head, linked
 from schemas.chunks import chunk_specs
+from schemas.events import JobEvent
 from schemas.ids import chunk_id, chunk_object_key, event_id, fingerprint, mark_of
 from schemas.plan import Plan
 from schemas.prompt_rules import CategoryRule, PromptRules
 from schemas.quotas import Account, LedgerEntry, Quota
 from schemas.records import Incoming
 from schemas.request import JobOrder
-from schemas.reviews import ReviewCase, ReviewDecision
+from schemas.reviews import ReviewCase, ReviewDecision, objects_of
 from schemas.steering import merged, of_command
 from schemas.topics import CHUNKS_RENDERED, CHUNKS_RENDERED_RETRY, MUX_TASKS_RETRY, POOLS
 from schemas.work import (
@@ -34,8 +35,9 @@ from schemas.work import (
     WorkerState,
 )
 from stream_processors.dispatch.backlog import line_of
+from stream_processors.dispatch.cases import open_case
+from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.job import Job
-from stream_processors.dispatch.reviews import open_case
 from stream_processors.moderate.core import order
 from stream_processors.moderate.identity import Tenants
 from tests.contracts import golden_requests as requests
@@ -122,7 +124,7 @@ def _trail(plan: Plan) -> Goldens:
 
     mark = fingerprint(plan.request)
     alike = {"likeness": "0123456789abcdef0123456789abcdef", "moderator": "2026-11-22"}
-    refusal = {"code": "prompt_refused", "field": "shots[0].prompt", **alike}
+    refusal = {"code": "prompt_refused", "field": "shots[0].prompt", "category": "violence", **alike}
     video = {"label": "AI GENERATED", "mark_payload": "0123456789abcdef", "video_sha256": "5" * 64,
              "certificate_sha256": "7" * 64, "certificate_name": "Video signing 2026"}  # fmt: skip
     made, head = {}, Head()
@@ -185,9 +187,36 @@ def control() -> Goldens:
     }  # fmt: skip
 
 
+def texts_in_review(plan: Plan) -> Goldens:
+    """A job whose texts wait for a person, and what became of it."""
+    decides = Scheduler({"express": 1.0, "standard": 1.0, "bulk": 1.0})
+    opened = decides.on_plan(plan, T0 + 300)
+    (row,) = (out.record for out in opened if isinstance(out.record, SchedulerRow))
+    (case,) = (out.record for out in opened if isinstance(out.record, ReviewCase))
+    (wanted,) = (out.record for out in opened if getattr(out.record, "type", "") == "job.review-wanted")
+    approve, refuse = decision("approve", case, "a stage fight"), decision("refuse", case, "no stage in sight")
+    (approved, *_) = decides.on_review(approve, T0 + 2_000)
+    assert isinstance(approved.record, JobEvent)
+    kept = decides.jobs[plan.job].row
+    decides = Scheduler({"express": 1.0, "standard": 1.0, "bulk": 1.0})
+    decides.on_plan(plan, T0 + 300)
+    (refused, *_) = decides.on_review(refuse, T0 + 2_000)
+    assert isinstance(refused.record, JobEvent)
+    return {
+        "dispatch.state/texts-in-review": row,
+        "dispatch.state/texts-approved": kept,
+        "reviews.open/texts": case,
+        "reviews.decided/texts-approved": approve,
+        "reviews.decided/texts-refused": refuse,
+        "jobs.events/texts-review-wanted": wanted,
+        "jobs.events/texts-approved": approved.record,
+        "jobs.events/texts-refused": refused.record,
+    }
+
+
 def decision(verdict: Literal["approve", "refuse"], case: ReviewCase, reason: str) -> ReviewDecision:
     """What a person says of all that waits."""
-    objects = tuple(chunk.sha256 for chunk in case.chunks)
+    objects = objects_of(case)
     return ReviewDecision(
         job=case.job, verdict=verdict, objects=objects, reason=reason, by="ada", at_ms=T0 + 2_000
     )  # fmt: skip
@@ -258,8 +287,19 @@ def scheduler(plan: Plan) -> Goldens:
             tenant="acme", terms=("rival brand", "secret project*"), threshold=0.5,
             categories=(CategoryRule(category="violence", refuse_from="high", threshold=0.9),), by="ada", at_ms=T0,
         ),
-        "tenants.prompts/lenient": PromptRules(tenant="films", refuse_from="high", by="ada", at_ms=T0),
-        "tenants.prompts/usual": PromptRules(tenant="usual", refuse_from="medium", threshold=1.0, by="ada", at_ms=T0),
+        "tenants.prompts/lenient": PromptRules(
+            tenant="films", refuse_from="high", review_terms_from="medium", review_from=0.3, by="ada", at_ms=T0
+        ),
+        "tenants.prompts/usual": PromptRules(
+            tenant="usual", refuse_from="medium", threshold=1.0, review_terms_from="low", by="ada", at_ms=T0
+        ),
+        "tenants.prompts/nobody-is-asked": PromptRules(
+            tenant="kids", review_terms_from="never", review_from=1.0, by="ada", at_ms=T0
+        ),
+        "tenants.prompts/the-gravest-are-left-to-a-person": PromptRules(
+            tenant="archive", threshold=1.0, review_terms_from="high", review_from=0.5, by="ada", at_ms=T0,
+            categories=(CategoryRule(category="violence", refuse_from="never"),),
+        ),
         "usage.ledger/reserved": _entry(plan, "reserved", reserved_s=1.6),
         "usage.ledger/spent": _entry(plan, "spent", spent_s=0.412, chunk=0),
         "usage.ledger/settled": _entry(plan, "settled", reserved_s=-1.6, refunded_s=0.412),

@@ -19,9 +19,9 @@ from schemas.topics import INPUTS_RETRY, LIVE_TOPICS
 from stream_processors.intake import core
 from stream_processors.split.core import split
 from tests.contracts import golden_requests as requests
-from tests.contracts.golden_jobs import MODEL, T0, cleared, pictured, plan_of
+from tests.contracts.golden_jobs import MODEL, T0, cleared, doubted, pictured, plan_of
 from tests.contracts.golden_told import deliveries, told
-from tests.contracts.golden_work import control, scheduler, work
+from tests.contracts.golden_work import control, scheduler, texts_in_review, work
 
 FOLDER = PACKAGE_ROOT / "schemas" / "examples"
 Goldens = dict[str, msgspec.Struct]
@@ -35,6 +35,7 @@ def goldens() -> Goldens:
         made |= _planned(lane)
         made[f"inputs.requested.{lane}/from-a-picture"] = pictured(lane)
     made |= _taken_in(pictured("standard"))
+    made |= _left_to_a_person()
     plan = plan_of("standard")
     made |= work(plan) | control() | told(plan) | scheduler(plan) | deliveries(plan)
     return dict(sorted(made.items()))
@@ -49,6 +50,17 @@ def _planned(lane: Lane) -> Goldens:
         f"jobs.cleared.{lane}/{name}": cleared(lane)[1],
         f"plans.drafted.{lane}/{name}": replace(plan, placement=None),
         f"plans.ready.{lane}/{name}": plan,
+    }
+
+
+def _left_to_a_person() -> Goldens:
+    accepted, job, plan = doubted()
+    return {
+        "jobs.events/accepted-in-doubt": accepted,
+        "jobs.cleared.standard/in-doubt": job,
+        "plans.drafted.standard/in-doubt": replace(plan, placement=None),
+        "plans.ready.standard/in-doubt": plan,
+        **texts_in_review(plan),
     }
 
 

@@ -11,7 +11,9 @@ from ops.conduct import conduct
 from ops.prompt_policy.likeness import likeness
 from schemas.audit import AuditEntry, AuditKind, Check, Head, digest, linked
 from schemas.codec import decode, encode
-from schemas.events import EventType, JobEvent, JobState, PromptVerdict, Provenance, PublishedFile, Reason, Video
+from schemas.events import EventType, JobEvent, JobState, Provenance, PublishedFile, Reason, Video
+from schemas.prompts import PromptVerdict
+from schemas.reviews import ReviewDecision
 from stream_processors.track.auditing import audited
 from stream_processors.track.core import take
 
@@ -148,6 +150,23 @@ def test_a_publication_says_whose_key_signed_it() -> None:
     said = audited(accepted, take(accepted, published, 0)[0], published)
     assert said is not None
     assert (said.certificate_sha256, said.certificate_name, said.video_sha256) == ("7" * 64, "Ours", "5" * 64)
+
+
+def test_who_read_the_texts_and_what_was_suspected_is_in_the_trail() -> None:
+    doubt = PromptVerdict(verdict="review", policy="p1", category="violence")
+    accepted = replace(event("job.accepted"), prompts=doubt)
+    state, _ = take(None, accepted, 0)
+    wanted = audited(state, state, replace(event("job.review-wanted", "dispatch"), prompts=doubt))
+    assert wanted is not None
+    assert (wanted.kind, wanted.category, wanted.moderator) == ("review", "violence", "p1")
+    decision = ReviewDecision(job="acme/a", verdict="refuse", objects=("a" * 64,), reason="no stage", by="ada")
+    end = replace(
+        event("job.rejected", "dispatch"), prompts=replace(doubt, verdict="block"), review=decision
+    )  # fmt: skip
+    refused = audited(state, take(state, end, 0)[0], end)
+    assert refused is not None
+    assert (refused.kind, refused.code, refused.category) == ("refused", "prompt_refused", "violence")
+    assert (refused.by, refused.why) == ("ada", "no stage")
 
 
 def test_conduct_is_counted_once_per_request_by_what_moderation_refused() -> None:

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.batch.checking import check_all
 from producers.batch.estimate import Estimate
 from producers.batch.files import CheckpointFile, ErrorFile, load, path_of
 from producers.batch.pace import Pace
 from producers.batch.plan import Plan, RowFault
 from producers.batch.progress import Block, Checkpoint, SourceState
 from producers.batch.repeats import FIRST_SLOTS, Repeats
-from producers.batch.sources import Source
+from producers.batch.sources import Source, expand
 from producers.batch.submitting import begin
-from schemas.errors import Fatal
+from schemas.errors import Fatal, JobRejected
 from schemas.registry import ModelEntry
 from schemas.request import JobRequest, Output, Shot
 
@@ -203,3 +204,20 @@ def test_the_estimate_adds_up_what_the_pipeline_would_do() -> None:
     assert (estimate.device_s, estimate.wall_s(3)) == (4.5, 1.5)
     assert estimate.lanes == {"bulk": 2, "express": 1, "standard": 1}
     assert estimate.unknown_models == {"gone": 1}
+
+
+def test_jobs_that_would_wait_for_a_person_are_counted_and_are_not_wrong(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": prompt, "duration_s": 1}) + "\n" for prompt in ("fine", "hm", "bad")))
+
+    def examine(request: JobRequest) -> bool:
+        if request.shots[0].prompt == "bad":
+            raise JobRejected("prompt_refused", "no", "shots[0].prompt")
+        return request.shots[0].prompt == "hm"
+
+    estimate, report = Estimate(), ErrorFile(tmp_path / "wrong.jsonl")
+    sources = expand([str(rows)], None)
+    for _ in check_all(Plan("b"), sources, report, examine, {}, estimate):
+        pass
+    report.close()
+    assert (estimate.jobs, estimate.in_review, report.count) == (2, 1, 1)

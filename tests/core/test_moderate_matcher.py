@@ -13,7 +13,7 @@ from ops.prompt_policy.matcher import Matcher
 from ops.settings import Settings
 from schemas import request
 from schemas.request import Background, Cue, JobRequest, Label, Music, Narration, Shot, Subtitles
-from stream_processors.moderate.texts import texts_of
+from schemas.texts import texts_of
 
 WORDS = st.sampled_from(["ax", "bee", "bees", "cow", "owl", "owls", "dog"])
 TERMS = st.lists(st.lists(WORDS, min_size=1, max_size=2).map(" ".join), min_size=1, max_size=4, unique=True)

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from ops.prompt_policy.bounds import Bounds, Score
+from ops.prompt_policy.bounds import Bound, Bounds, Score
 from ops.prompt_policy.own_rules import TenantsPrompts
 from ops.prompt_policy.pack import CATEGORIES
-from ops.prompt_policy.policy import Policy, Text, parse
+from ops.prompt_policy.policy import Policy, parse
 from ops.settings import Settings
 from schemas.codec import encode
 from schemas.errors import InvalidMessage
 from schemas.prompt_rules import CategoryRule, PromptRules
+from schemas.texts import Text
 
 FILE = Path(Settings().policy)
 
@@ -36,7 +37,7 @@ def _refused(text: str, rules: PromptRules | None = None, policy: Policy | None 
     prompts = TenantsPrompts(policy.bounds)
     if rules is not None:
         prompts.put(rules.tenant, encode(rules))
-    refusal = policy.refuse([Text("shots[0].prompt", text)], prompts.of("acme"))
+    refusal = policy.judge([Text("shots[0].prompt", text)], prompts.of("acme")).refusal
     return refusal.category if refusal else ""
 
 
@@ -109,7 +110,7 @@ def test_own_rules_take_the_place_of_everybodys_and_go_again() -> None:
     ],
 )
 def test_what_are_no_rules_changes_nothing(key: str, raw: bytes, fault: str) -> None:
-    prompts = TenantsPrompts(Bounds(dict.fromkeys(CATEGORIES, 1), dict.fromkeys(CATEGORIES, 0.5), 1.0))
+    prompts = TenantsPrompts(Bounds(dict.fromkeys(CATEGORIES, Bound(1, 0.5)), 1.0))
     prompts.put("acme", encode(PromptRules(tenant="acme", terms=("cat",), at_ms=1)))
     with pytest.raises(InvalidMessage, match=fault):
         prompts.put(key, raw)

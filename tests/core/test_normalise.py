@@ -15,9 +15,10 @@ from ops.prompt_policy.encodings import MAX_LAYERS
 from ops.prompt_policy.loading import load_policy
 from ops.prompt_policy.normalise import fold, hidden, views
 from ops.prompt_policy.pack import CATEGORIES
-from ops.prompt_policy.policy import Refusal, Text, parse
+from ops.prompt_policy.policy import Refusal, parse
 from ops.settings import Settings
 from schemas.errors import Fatal
+from schemas.texts import Text
 from stream_processors.moderate.examples.generate import disguised
 from stream_processors.moderate.examples.obfuscations import OBFUSCATIONS
 
@@ -104,7 +105,7 @@ def test_harmless_prompts_pass() -> None:
 
 def refused(*prompts: str, negative: str = "") -> Refusal | None:
     texts = [Text(f"shots[{at}].prompt", prompt) for at, prompt in enumerate(prompts)]
-    return POLICY.refuse([*texts, Text("shots[0].negative_prompt", negative, wanted=False)])
+    return POLICY.judge([*texts, Text("shots[0].negative_prompt", negative, wanted=False)]).refusal
 
 
 def test_an_exception_covers_only_its_own_words() -> None:

@@ -14,7 +14,6 @@ from schemas.events import (
     JobReply,
     JobState,
     Progress,
-    PromptVerdict,
     Provenance,
     PublishedFile,
     Reason,
@@ -23,6 +22,7 @@ from schemas.events import (
     Video,
 )
 from schemas.lifecycle import NEXT, TERMINAL
+from schemas.prompts import PromptVerdict
 from schemas.reports import plan_event
 from schemas.work import Command
 from stream_processors.track.core import take
@@ -348,3 +348,31 @@ def test_a_request_that_was_refused_at_the_door_is_told_so_again():
     state, told = run(refused, other)
     for one, answer in zip((refused, other), replies(told), strict=True):
         assert replies(take(state, one, 0)[1]) == [answer]
+
+
+def in_doubt(verdict="review"):
+    return PromptVerdict(verdict=verdict, policy="p1", category="violence")
+
+
+def test_a_job_whose_mark_was_lost_on_the_way_to_dispatch_is_called_off():
+    """Nobody would be asked: an older split, prioritise or dispatch has dropped what a person was to read."""
+    state, _ = run(event("job.accepted", source="moderate", fingerprint="f1", prompts=in_doubt()))
+    unread = event("job.queued", about="f1", fingerprint="f1")
+    assert answers(take(state, unread, 0)[1]) == [("cancel", "f1")]
+    for verdict in ("review", "allow"):  # allow: judged again, by other rules, after a crash
+        assert answers(take(state, replace(unread, prompts=in_doubt(verdict)), 0)[1]) == [("admit", "f1")]
+    other = event("job.queued", about="f2", fingerprint="f2")
+    assert answers(take(state, other, 0)[1]) == [("withdraw", "f2")]
+
+
+def test_a_job_that_a_person_has_read_or_that_nobody_was_to_read_is_admitted_as_ever():
+    queued = event("job.queued", about="f1", fingerprint="f1")
+    first = event("job.accepted", source="moderate", fingerprint="f1", prompts=in_doubt())
+    read = event("job.review-approved", fingerprint="f1", prompts=PromptVerdict(verdict="allow", policy="p1"))
+    state, _ = run(first, replace(queued, prompts=in_doubt()), read)
+    assert state.prompts == read.prompts
+    again = event("job.queued", about="f1 2", fingerprint="f1")
+    assert answers(take(state, again, 0)[1]) == [("admit", "f1")]
+    for prompts in (None, in_doubt("allow")):
+        state, _ = run(replace(first, prompts=prompts))
+        assert answers(take(state, queued, 0)[1]) == [("admit", "f1")]

@@ -4,7 +4,7 @@ CREATE TABLE `audit_trail` (
   `sequence` BIGINT NOT NULL COMMENT '1 for the first entry of its partition, then one more each.',
   `previous` STRING NOT NULL COMMENT 'Hex SHA-256 of the bytes of the entry before in this partition; empty in the first.',
   `id` STRING NOT NULL COMMENT 'That of the event. An entry of a refusal whose event came twice is there twice, with the same id.',
-  `kind` STRING NOT NULL COMMENT 'What happened. review: a person is to look at frames. approved: that person let them through.',
+  `kind` STRING NOT NULL COMMENT 'What happened. review: a person is to look at texts or frames. approved: that person let them through.',
   `at_ms` BIGINT NOT NULL COMMENT 'When, as the stage that did it says.',
   `job` STRING NOT NULL COMMENT 'tenant/job_id.',
   `tenant` STRING NOT NULL COMMENT 'On whose account.',

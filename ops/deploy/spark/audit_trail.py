@@ -56,6 +56,19 @@ SCHEMAS = {
         'ate_name","type":"string","default":""},{"name":"by","type":"string","default":""},{"name":"why","ty'
         'pe":"string","default":""}]}'
     ),
+    93: (
+        '{"type":"record","name":"AuditEntry","namespace":"reelbus.v1","fields":[{"name":"sequence","type":"l'
+        'ong"},{"name":"previous","type":"string"},{"name":"id","type":"string"},{"name":"kind","type":"strin'
+        'g"},{"name":"at_ms","type":"long"},{"name":"job","type":"string"},{"name":"tenant","type":"string"},'
+        '{"name":"source","type":"string"},{"name":"fingerprint","type":"string","default":""},{"name":"liken'
+        'ess","type":"string","default":""},{"name":"key_id","type":"string","default":""},{"name":"code","ty'
+        'pe":"string","default":""},{"name":"field","type":"string","default":""},{"name":"category","type":"'
+        'string","default":""},{"name":"moderator","type":"string","default":""},{"name":"label","type":"stri'
+        'ng","default":""},{"name":"mark_payload","type":"string","default":""},{"name":"video_sha256","type"'
+        ':"string","default":""},{"name":"certificate_sha256","type":"string","default":""},{"name":"certific'
+        'ate_name","type":"string","default":""},{"name":"by","type":"string","default":""},{"name":"why","ty'
+        'pe":"string","default":""}]}'
+    ),
 }
 """Schema id -> schema, oldest first. These are the ids of reelbus's own file registry; with another registry they are
 those that `reelbus schemas push` printed."""

@@ -4,15 +4,32 @@ What is not built yet (narration, subtitles ...) is refused before anything is j
 gets built is judged. A test holds this list against the fields of the request.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from ops.prompt_policy.policy import Text
+import msgspec
+
 from schemas.request import JobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text to judge. field: names it in a refusal. wanted: False for what should not be seen."""
+
+    field: str
+    text: str
+    wanted: bool = True
 
 
 def texts_of(request: JobRequest) -> tuple[Text, ...]:
     """Every text of the job that is not empty, in the order in which a viewer meets them."""
     return tuple(text for text in _all(request) if text.text)
+
+
+def digest(texts: Sequence[Text]) -> str:
+    """Hex SHA-256 of texts and their places: what a person names who has read them."""
+    return hashlib.sha256(msgspec.json.encode([(text.field, text.text) for text in texts])).hexdigest()
 
 
 def _all(request: JobRequest) -> Iterator[Text]:
