@@ -48,7 +48,8 @@ def checks() -> dict[str, Run]:
     """All checks by name, in the order in which faults follow from each other."""
     return {
         "packages": packages, "broker": broker, "topics": topics, "clock": clock, "store": store,
-        "encoders": encoders, "signing": signing, "models": models, "device": device, "local Kafka": local_kafka,
+        "encoders": encoders, "signing": signing, "mark keys": mark_keys,
+        "models": models, "device": device, "local Kafka": local_kafka,
     }  # fmt: skip
 
 
@@ -196,6 +197,18 @@ def signing(settings: Settings) -> str:
     if settings.development_key:
         return "works, with the development key of this machine; see docs/how-to/sign-videos.md"
     return f"works, as {seal.signer.chain.name!r} until {seal.signer.chain.not_after:%Y-%m-%d}"
+
+
+def mark_keys(settings: Settings) -> str:
+    """Whether the file of the invisible mark's keys is good, if there is one."""
+    from ops.mark_keys import load
+
+    if not settings.mark_key_file:
+        return "none: the invisible mark has the public pattern"
+    keys = load(settings.mark_key_file)
+    return (
+        f"each tenant has a pattern of its own: marked with {keys[0].id}, read by {', '.join(key.id for key in keys)}"
+    )
 
 
 def models(settings: Settings) -> str:

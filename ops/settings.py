@@ -100,6 +100,9 @@ class Settings:
     """Time-stamp authority (RFC 3161) that says when a file was signed. Empty: none is asked."""
     signing_prompts: bool = False
     """Write the prompts into the content credentials, for everybody to read."""
+    mark_key_file: str = ""
+    """File with master keys of the invisible mark, hexadecimal, one a line: each tenant's videos are then marked with a
+    pattern of its own. The first marks, all are read by. A secret: mode 0600. Empty: the public pattern."""
     input_buckets: str = ""
     """S3 buckets that callers' files are taken from: bucket[/prefix], separated by commas; {tenant} in a prefix stands
     for the tenant's name. Empty: https addresses only."""

@@ -9,12 +9,21 @@ from schemas.tenants import TenantsFile, parse
 def load(path: str) -> tuple[TenantsFile, dict[str, str]]:
     """The file, and the text of every secret file by its name there. Raises Fatal that never shows a secret."""
     file = Path(path)
-    try:
-        tenants = parse(file.read_text())
-    except (OSError, UnicodeDecodeError) as exc:
-        raise Fatal(f"cannot read tenants file {path}: {exc}") from None
+    tenants = _parsed(file)
     names = {key.hmac_secret_file for entry in tenants.tenants.values() for key in entry.keys} - {""}
     return tenants, {name: _secret(file.parent / name) for name in sorted(names)}
+
+
+def names(path: str) -> tuple[str, ...]:
+    """Names of all tenants of the file; no secret file is opened. Raises Fatal."""
+    return tuple(sorted(_parsed(Path(path)).tenants))
+
+
+def _parsed(file: Path) -> TenantsFile:
+    try:
+        return parse(file.read_text())
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Fatal(f"cannot read tenants file {file}: {exc}") from None
 
 
 def _secret(file: Path) -> str:

@@ -10,16 +10,17 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
+from ops import mark_keys
 from ops.sandbox.child import ChildFailed, ask
 from ops.sandbox.lockdown import Limits
+from ops.verification import MarkFound, NotVerifiable, Verification
+from ops.verify_keyed import FRAMES_BYTES, Frames, Tried, try_keys, whole
 from schemas.errors import Fatal
-from schemas.ids import job_key
-from schemas.mark_payload import payload_of
+from schemas.mark_payload import ID_HEX
 
 LIMITS = Limits(memory_bytes=3 << 30, cpu_s=120, wall_s=180.0, output_bytes=64 * 1024)
 """A whole video is decoded and searched for its mark."""
@@ -28,104 +29,11 @@ _NEEDED = ("av", "cv2", "c2pa", "PIL")
 _PEM = "-----BEGIN CERTIFICATE-----"
 
 
-class NotVerifiable(Exception):
-    """The file cannot be read; the message is one sentence for a person."""
-
-
-class MarkFound(msgspec.Struct, frozen=True):
-    """What the invisible mark's detector read."""
-
-    payload: str
-    """16 hex characters; means something only when `valid`."""
-    valid: bool
-    """The payload's check bits fit."""
-    confidence: float
-    """Below about 1.9 without a mark; see stream_processors.mux.mark.Reading."""
-    job_prefix: str
-    """First 10 hex characters of schemas.ids.job_uid of the job that made it; empty unless valid."""
-    repaired_bits: int
-    frames: int
-    """Frames that were looked at."""
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """What the file's C2PA manifest says, and whether it holds. All but `state`, `development` and `problems` is what
-    the signer claims."""
-
-    state: Literal["absent", "valid", "trusted", "tampered", "invalid", "unreadable"]
-    """absent: none, or removed. valid: unchanged since it was signed, by somebody who is not known here. trusted: the
-    same, and one of the given certificates vouches for the signer. tampered: changed since. invalid: unchanged, but
-    the signer's certificate is no good (expired, not for signing). unreadable: not checked, for the reason in
-    `problems`."""
-    signer: str = ""
-    """Common name of who signed."""
-    issuer: str = ""
-    """Organisation of who signed."""
-    signed_at: str = ""
-    """When a time-stamp authority saw it, ISO 8601; empty: none was asked."""
-    signed_at_trusted: bool = False
-    """One of the given certificates vouches for that authority; without, anybody could have said so."""
-    development: bool = False
-    """Trusted only because this machine's own development key signed it."""
-    made_with: str = ""
-    """Program and version."""
-    made_at: str = ""
-    """When, by the signer's own clock."""
-    source_type: str = ""
-    """IPTC digital source type: trainedAlgorithmicMedia, or compositeWithTrainedAlgorithmicMedia when pictures of the
-    caller's went in."""
-    model: str = ""
-    """Name of the model that made it."""
-    model_revision: str = ""
-    """Which weights and settings that name stood for."""
-    job_uid: str = ""
-    """schemas.ids.job_uid of the job that made it."""
-    mark_payload: str = ""
-    """Payload of the invisible mark that the file had when it was signed."""
-    ingredients: tuple[str, ...] = ()
-    """What went in."""
-    prompts: tuple[str, ...] = ()
-    """Only where the operator has prompts written into files."""
-    problems: tuple[str, ...] = ()
-    """Why it does not hold: C2PA's codes."""
-
-
-class Verification(msgspec.Struct, frozen=True):
-    """What is known about one file."""
-
-    container: str
-    codec: str
-    width_px: int
-    height_px: int
-    fps: float
-    """0 for a still picture."""
-    frames: int
-    """Decoded frames."""
-    duration_s: float
-    label: Literal["found", "unknown"]
-    """The visible mark. unknown: not where and how we draw it; it may be cropped, covered, or never have been there."""
-    label_score: float
-    """Correlation of the top-right corner with the plate, -1 .. 1; found from 0.6 on."""
-    mark: MarkFound
-    aigc: dict[str, str] | None
-    """The AIGC metadata label (GB 45438-2025), if the file has one. Anybody can write one: not a proof."""
-    c2pa: Credentials
-    """The content credentials."""
-
-    @property
-    def ok(self) -> bool:
-        """True if the invisible mark proves that reelbus made it. Label and metadata alone prove nothing."""
-        return self.mark.valid
-
-    def belongs_to(self, tenant: str, job_id: str) -> bool:
-        """True if this job made it: the invisible mark carries its id."""
-        return self.mark.valid and self.mark.payload == payload_of(job_key(tenant, job_id))
-
-
 class Order(msgspec.Struct, frozen=True):
     """What the child is told.
 
     fd:          the file, readable and seekable
+    frames:      answer with the frames too, for those who have keys
     trust:       PEM certificates of those whose signatures are trusted
     development: PEM certificates that vouch for this machine's own development key
     """
@@ -134,6 +42,7 @@ class Order(msgspec.Struct, frozen=True):
     limits: Limits
     trust: str = ""
     development: str = ""
+    frames: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -141,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     found: Verification | None = None
     error: str = ""
+    frames: Frames = Frames()
 
 
 def verify(
@@ -149,6 +59,8 @@ def verify(
     trust: Sequence[Path | str] = (),
     development_roots: Sequence[Path | str] = (),
     allow_private: bool = False,
+    mark_key_file: Path | str = "",
+    tenants: Sequence[str] = (),
 ) -> Verification:
     """Look at a video (MP4, MOV, Matroska, WebM) or a thumbnail or contact sheet (JPEG, PNG): a file, or its https
     address. Works without a network for files.
@@ -156,25 +68,32 @@ def verify(
     trust:             PEM files with certificates of those whose content credentials are trusted
     development_roots: the same for development keys (Settings.development_root), where the files are there
     allow_private:     also fetch from private and loopback networks
+    mark_key_file:     master keys of the invisible mark (Settings.mark_key_file); the public pattern is always tried
+    tenants:           whose keys of it to try; a cropped picture is searched with at most SEARCHED_KEYS
     Raises NotVerifiable with one sentence when it is none of these, is broken, or takes too much memory or time; Fatal
-    when packages are missing.
+    when packages are missing, or the file of keys is no good.
     """
+    if bool(mark_key_file) != bool(tenants):
+        raise Fatal(f"{mark_keys.SETTING} and tenants' names go together: a key is one tenant's under a master key")
+    keys = tuple(mark_keys.of_tenants(mark_keys.load(mark_key_file), tenants)) if mark_key_file else ()
     remote = isinstance(source, str) and "://" in source
     _check_installed((*_NEEDED, "httpcore") if remote else _NEEDED)
     anchors = "".join(_certificates(Path(file)) for file in trust)
     own = "".join(_certificates(Path(file)) for file in development_roots if Path(file).is_file())
     if remote:
         with tempfile.TemporaryDirectory(prefix="reelbus-verify-") as folder:
-            return _look(_fetched(str(source), Path(folder), allow_private), anchors, own)
-    return _look(Path(source), anchors, own)
+            return _look(_fetched(str(source), Path(folder), allow_private), anchors, own, keys)
+    return _look(Path(source), anchors, own, keys)
 
 
-def _look(path: Path, trust: str, development: str) -> Verification:
+def _look(path: Path, trust: str, development: str, keys: Sequence[mark_keys.TenantMarkKey]) -> Verification:
+    """The child that opens the file gives its frames back where keys are to be tried: it never has a key itself."""
     _check_file(path)
+    limits = msgspec.structs.replace(LIMITS, output_bytes=LIMITS.output_bytes + FRAMES_BYTES) if keys else LIMITS
     with path.open("rb") as file:
-        order = Order(file.fileno(), LIMITS, trust, development)
+        order = Order(file.fileno(), limits, trust, development, bool(keys))
         try:
-            used = ask("ops.verify_child", order, LIMITS, hand_over=[file.fileno()])
+            used = ask("ops.verify_child", order, limits, hand_over=[file.fileno()])
             answer = msgspec.json.decode(used.output, type=Answer)
         except ChildFailed as exc:
             raise NotVerifiable(f"{path.name}: the decoder {exc}; the file is broken or hostile") from None
@@ -182,7 +101,33 @@ def _look(path: Path, trust: str, development: str) -> Verification:
             raise NotVerifiable(f"{path.name}: the decoder's answer makes no sense; the file is hostile") from None
     if answer.found is None:
         raise NotVerifiable(f"{path.name}: {answer.error}")
-    return answer.found
+    if keys and not whole(answer.frames):
+        raise NotVerifiable(f"{path.name}: the decoder's frames make no sense; the file is hostile")
+    try:
+        tried = try_keys(answer.frames, keys, search=not answer.found.mark.valid) if keys else Tried()
+    except ChildFailed as exc:
+        raise NotVerifiable(f"{path.name}: trying {len(keys)} keys {exc}; give fewer tenants") from None
+    return msgspec.structs.replace(answer.found, mark=_best(answer.found.mark, tried, keys))
+
+
+def _best(public: MarkFound, tried: Tried, keys: Sequence[mark_keys.TenantMarkKey]) -> MarkFound:
+    """What a tenant's key reads says more than the public pattern, which anybody can put over it. Whatever the child
+    that read the latter says of tenants is not believed: it has no keys."""
+    counts = {"keys_tried": len(keys), "keys_searched": tried.searched}
+    if tried.key is None:
+        return msgspec.structs.replace(public, tenant="", key_id="", **counts)
+    found = keys[tried.key]
+    return MarkFound(
+        payload=tried.payload,
+        valid=True,
+        confidence=tried.confidence,
+        job_prefix=tried.payload[:ID_HEX],
+        repaired_bits=tried.repaired_bits,
+        frames=tried.frames,
+        tenant=found.tenant,
+        key_id=found.key_id,
+        **counts,
+    )
 
 
 def _check_installed(needed: Sequence[str]) -> None:

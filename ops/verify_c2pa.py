@@ -12,7 +12,7 @@ import c2pa
 import msgspec
 
 from ops.media.credentials import PURPOSES
-from ops.verify import Credentials
+from ops.verification import Credentials
 
 _SETTINGS: dict[str, Any] = {"verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}}
 _ABOUT_WHO_SIGNED = ("signingCredential.", "timeStamp.")

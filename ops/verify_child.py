@@ -17,8 +17,10 @@ import numpy as np
 from ops.bus.process import die_with_parent
 from ops.media.opening import TINY_PNG, Allowed, Opened, Unreadable, opened
 from ops.sandbox import lockdown
-from ops.verify import Answer, Credentials, MarkFound, NotVerifiable, Order, Verification
+from ops.verification import Credentials, MarkFound, NotVerifiable, Verification
+from ops.verify import Answer, Order
 from ops.verify_c2pa import credentials
+from ops.verify_keyed import Frames
 from schemas.mark_payload import ID_HEX, is_valid
 from stream_processors.mux.find_label import FOUND_AT, label_score
 from stream_processors.mux.mark import GRID, Detector, detail_of, grid_of
@@ -41,21 +43,28 @@ def look(order: Order) -> Answer:
         with os.fdopen(order.fd, "rb") as stream:
             said = credentials(stream, order.trust, order.development)
             stream.seek(0)
-            return _shown(stream, said)
+            return _shown(stream, said, order.frames)
     except MemoryError:
         return Answer(error=f"needs more than {order.limits.memory_bytes >> 30} GiB of memory")
 
 
-def _shown(stream: BinaryIO, said: Credentials) -> Answer:
+def _shown(stream: BinaryIO, said: Credentials, frames: bool) -> Answer:
     """The pictures, beside what is said of them. A file that was changed may not be readable: both are told."""
+    kept = Kept()
     try:
         with opened(stream, ALLOWED) as file:
-            return Answer(found=_measured(file, said))
+            found = _measured(file, said, kept)
+        return Answer(found=found, frames=_raw(kept) if frames else Frames())
     except (Unreadable, NotVerifiable) as exc:
         error = str(exc)
     except av.FFmpegError as exc:
         error = f"is not a readable video or picture ({exc.strerror or type(exc).__name__})"
     return Answer(error=error if said.state == "absent" else f"{error}; its content credentials are {said.state}")
+
+
+def _raw(kept: Kept) -> Frames:
+    keys, others = (b"".join(grid.tobytes() for grid in choice.grids) for choice in (kept.keys, kept.others))
+    return Frames(keys, others)
 
 
 def main() -> None:
@@ -85,9 +94,10 @@ def warm_up() -> None:
     detector.read()
 
 
-def _measured(file: Opened, said: Credentials) -> Verification:
+def _measured(file: Opened, said: Credentials, kept: Kept) -> Verification:
+    """kept: takes a choice of the frames."""
     container, stream, still = file.container, file.stream, file.still
-    detector, kept, scores = Detector(), Kept(), []
+    detector, scores = Detector(), []
     every = 1 if still else max(1, stream.frames // SAMPLED_FRAMES)
     frames, keys, last_s = 0, 0, 0.0
     for frame in _decoded(container, stream):

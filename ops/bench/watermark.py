@@ -22,6 +22,7 @@ from ops.bench import watermark_peer
 from ops.bench.watermark_attacks import ATTACKS, Attack, handled, present
 from ops.bench.watermark_clips import Clip, drawn, make, seeds
 from ops.bench.watermark_unmarked import PART, Unmarked, look, read_as_verify_does
+from schemas.mark_keys import MasterKey
 from schemas.mark_payload import bits_of, payload_of
 from stream_processors.mux.mark import Plane, Reading
 from stream_processors.mux.planes import planes_of
@@ -29,6 +30,7 @@ from stream_processors.mux.resync import PLACES_READ
 
 PSNR_DB, FALSE = 37.0, 0
 PROCESSES = 2
+_TENANT = MasterKey(b"bench of the invisible mark").of("bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,17 @@ class Tried:
     clip: Clip
     ours: dict[str, tuple[float, bool]]
     peer: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    keyed: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    """The same clip marked and read by a tenant's key."""
 
 
 def run(quick: bool = False) -> dict[str, Any]:
     """Measure. `quick`: two clips, few attacks and few unmarked clips, for tests."""
-    marked, unmarked, beside = (2, 20, 0) if quick else (60, 10_000, 6)
+    marked, unmarked, beside, keyed = (2, 20, 0, 1) if quick else (60, 10_000, 6, 12)
     attacks = tuple(a for a in ATTACKS if not quick or a.name in ("as published", "H.264 CRF 28", "crop 10 %"))
     beside = beside if watermark_peer.installed() else 0
     names = frozenset(a.name for a in attacks)
-    jobs = [(kind, seed, names, place < beside) for place, (kind, seed) in enumerate(seeds(1, marked))]
+    jobs = [(kind, seed, names, n < beside, n < keyed) for n, (kind, seed) in enumerate(seeds(1, marked))]
     starts = range(0, unmarked, PART)
     with ProcessPoolExecutor(1 if quick else PROCESSES, get_context("spawn"), _start) as pool:
         tried = list(pool.map(_try, jobs))
@@ -65,12 +69,18 @@ def _start() -> None:
     os.environ["SVT_LOG"] = "0"
 
 
-def _try(job: tuple[str, int, frozenset[str], bool]) -> Tried:
-    kind, seed, names, beside = job
+def _try(job: tuple[str, int, frozenset[str], bool, bool]) -> Tried:
+    kind, seed, names, beside, keyed = job
     attacks = [attack for attack in ATTACKS if attack.name in names]
     with tempfile.TemporaryDirectory(prefix="reelbus-bench-") as folder:
         clip = make(Path(folder), kind, seed)
         ours = _after(attacks, clip.video, seed, lambda path: _judged(read_as_verify_does(_frames(path)), clip.payload))
+        by_key = {}
+        if keyed:
+            marked = make(Path(folder), kind, seed, _TENANT).video
+            by_key = _after(
+                attacks, marked, seed, lambda path: _judged(read_as_verify_does(_frames(path), _TENANT), clip.payload)
+            )
         peer = {}
         if beside:
             payload = payload_of(f"bench/peer-{seed}")
@@ -78,7 +88,7 @@ def _try(job: tuple[str, int, frozenset[str], bool]) -> Tried:
             frames = max(attack.cut.stop for attack in attacks)
             video = watermark_peer.publish(drawn(kind, seed), frames, payload, Path(folder) / "peer.mp4")
             peer = _after(attacks, video, seed, lambda path: _peer_judged(path, payload))
-    return Tried(clip, ours, peer)
+    return Tried(clip, ours, peer, by_key)
 
 
 Judge = Callable[[Path], tuple[float, bool]]
@@ -127,12 +137,13 @@ def _figures(attacks: Iterable[Attack], tried: list[Tried], parts: list[Unmarked
     figures.append(
         {"name": "PSNR of luma, lowest clip", "value": lowest, "unit": "dB", "bar": PSNR_DB, "holds": lowest >= PSNR_DB}
     )
-    for found, clips, how in (
+    for found, tries, how in (
         (sum(p.found for p in parts), sum(p.clips for p in parts), "unmarked clips"),
         (sum(p.searched_found for p in parts), sum(p.searched for p in parts), "unmarked clips that are also searched"),
+        (sum(p.keyed_found for p in parts), sum(p.keyed for p in parts), "readings of them by tenants' keys"),
     ):
-        name = f"false detections in {clips} {how}"
-        figures.append({"name": name, "value": found, "unit": "clips", "bar": FALSE, "holds": found <= FALSE})
+        name, unit = f"false detections in {tries} {how}", "readings" if "keys" in how else "clips"
+        figures.append({"name": name, "value": found, "unit": unit, "bar": FALSE, "holds": found <= FALSE})
     return figures
 
 
@@ -166,6 +177,12 @@ def _machine(quick: bool, tried: list[Tried], parts: list[Unmarked]) -> dict[str
         "highest_confidence_unmarked": max(p.highest_confidence for p in parts),
         "highest_energies_unmarked": sorted(e for p in parts for e in p.energies)[-5:],
         "places_read": PLACES_READ,
+        # Of readings by keys: how many are clear enough to be believed with no, one and two bits repaired.
+        # By arithmetic 0.029, 0.0059 and 0.00099.
+        "keyed_clear_shares": [
+            round(sum(counts) / sum(p.keyed for p in parts), 6)
+            for counts in zip(*(p.keyed_clear for p in parts), strict=True)
+        ],
     }
 
 
@@ -187,6 +204,9 @@ def _lost(tried: list[Tried]) -> dict[str, dict[str, int]]:
 def _peers(attacks: Iterable[Attack], tried: list[Tried]) -> list[dict[str, Any]]:
     beside = [t for t in tried if t.peer]
     sides = [("reelbus, all clips", [t.ours for t in tried])]
+    if keyed := [t for t in tried if t.keyed]:
+        sides.append(("reelbus, clips also marked by key", [t.ours for t in keyed]))
+        sides.append(("reelbus, the same by a tenant's key", [t.keyed for t in keyed]))
     if beside:
         sides.append(("reelbus, clips of the peer", [t.ours for t in beside]))
         sides.append((f"invisible-watermark {watermark_peer.METHOD}, 64 bits", [t.peer for t in beside]))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.mark_keys import PUBLIC
 from schemas.mark_payload import payload_of
 from schemas.plan import ChunkSpan, Plan, RenderSettings
 from schemas.request import JobRequest, Output, Shot
@@ -137,14 +138,14 @@ def drawn(kind: str, seed: int, width_px: int = SIZE[0], height_px: int = SIZE[1
     return KINDS[kind](np.random.default_rng(seed), width_px, height_px)
 
 
-def make(folder: Path, kind: str, seed: int) -> Clip:
-    """Draw a chunk, let the muxer assemble it, and measure the mark on what went into the encoder."""
+def make(folder: Path, kind: str, seed: int, key: bytes = PUBLIC) -> Clip:
+    """Draw a chunk, let the muxer assemble it, and measure the mark on what goes into the encoder. key: a tenant's."""
     chunk = folder / "chunk.mkv"
     _write(chunk, drawn(kind, seed))
     plan = _plan(f"clip-{seed}")
     payload = payload_of(plan.job)
-    made = assemble(plan, [chunk], folder, threads=1)
-    pairs = list(_pairs(plan, chunk, payload, made.boost))
+    made = assemble(plan, [chunk], folder, threads=1, key=key)
+    pairs = list(_pairs(plan, chunk, payload, made.boost, key))
     return Clip(
         kind,
         folder / VIDEO,
@@ -179,9 +180,9 @@ def _plan(job_id: str) -> Plan:
     )
 
 
-def _pairs(plan: Plan, chunk: Path, payload: str, boost: float) -> Iterator[tuple[Plane, Plane]]:
+def _pairs(plan: Plan, chunk: Path, payload: str, boost: float, key: bytes) -> Iterator[tuple[Plane, Plane]]:
     """Luma of finished frames with the mark and without (a mark of strength 0), before the encoder."""
-    sides = [Painter(plan, [chunk], payload, strength, 2, Labeller()) for strength in (boost, 0.0)]
+    sides = [Painter(plan, [chunk], payload, strength, 2, Labeller(), key) for strength in (boost, 0.0)]
     for number, frames in enumerate(zip(*(side.frames() for side in sides), strict=True)):
         if number in LOOKED_AT:
             with_mark, without = (planes_of(frame).luma.copy() for frame in frames)

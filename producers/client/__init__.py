@@ -13,9 +13,9 @@ Reads: the tenant's reply topic; `Operator` reads jobs.state and jobs.finished. 
 orders.requested. State: none.
 """
 
-from ops.verify import Credentials as Credentials
-from ops.verify import NotVerifiable as NotVerifiable
-from ops.verify import Verification as Verification
+from ops.verification import Credentials as Credentials
+from ops.verification import NotVerifiable as NotVerifiable
+from ops.verification import Verification as Verification
 from ops.verify import verify as verify
 from producers.client.aio import AsyncClient as AsyncClient
 from producers.client.aio import AsyncJob as AsyncJob

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ops.bus.pulse import beat
 from schemas.chunks import total_frames
+from schemas.mark_keys import PUBLIC
 from schemas.mark_payload import payload_of
 from schemas.plan import Plan
 from stream_processors.mux.carried import Carried
@@ -46,6 +47,7 @@ def assemble(
     seal: Seal | None = None,
     labeller: Labeller | None = None,
     carried: Carried | None = None,
+    key: bytes = PUBLIC,
 ) -> Assembled:
     """Make the three files of a job in `out_dir`, which exists. `chunks`: one file per chunk of the plan, in its order.
 
@@ -53,6 +55,7 @@ def assemble(
     seal:     signs all three files; the signed video is what is checked
     labeller: draws the visible mark, the usual one if left out
     carried:  content credentials of the plan's pictures, for `seal`
+    key:      of the invisible mark, the tenant's (schemas.mark_keys)
 
     The video is made again, with a stronger invisible mark, while the mark does not read back clearly (tiny or very
     busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
@@ -60,18 +63,20 @@ def assemble(
     """
     check_plan(plan, len(chunks))
     frames, payload = total_frames(plan.request), payload_of(plan.job)
+    labeller = labeller or Labeller()
     video, thumbnail, contact_sheet = out_dir / VIDEO, out_dir / THUMBNAIL, out_dir / CONTACT_SHEET
     for boost in BOOSTS:
-        sampler = _encode(plan, chunks, video, payload, boost, threads, labeller or Labeller())
+        painter = Painter(plan, chunks, payload, boost, _RING, labeller, key)
+        sampler = _encode(plan, painter, video, threads, labeller)
         if seal is not None:
             seal.put(video, CONTENT_TYPES[VIDEO], plan, carried)
         with ThreadPoolExecutor(1) as beside:
-            pictures = beside.submit(sampler.write, thumbnail, contact_sheet, payload)
-            reading = check_output(video, plan.request.output, frames)
+            pictures = beside.submit(sampler.write, thumbnail, contact_sheet, payload, key)
+            reading = check_output(video, plan.request.output, frames, key)
         pictures.result()
-        if reading.payload == payload and reading.confidence >= CONFIDENCE_KEPT:
+        if reading.says(payload) and reading.confidence >= CONFIDENCE_KEPT:
             break
-    if reading.payload != payload:
+    if not reading.says(payload):
         raise OutputBroken("the invisible mark cannot be read back at any strength")
     if seal is not None:
         for picture in (thumbnail, contact_sheet):
@@ -79,11 +84,8 @@ def assemble(
     return Assembled(video, thumbnail, contact_sheet, frames, reading, boost)
 
 
-def _encode(
-    plan: Plan, chunks: Sequence[Path], video: Path, payload: str, boost: float, threads: int, labeller: Labeller
-) -> Sampler:
+def _encode(plan: Plan, painter: Painter, video: Path, threads: int, labeller: Labeller) -> Sampler:
     """Paint in one thread, encode in another: libav, OpenCV and numpy's copies work without the interpreter lock."""
-    painter = Painter(plan, chunks, payload, boost, _RING, labeller)
     native = plan.render.width_px, plan.render.height_px
     sampler = Sampler(total_frames(plan.request), plan.request.output, native, labeller)
     with (

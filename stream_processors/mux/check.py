@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 
 from ops.bus.pulse import beat
+from schemas.mark_keys import PUBLIC
 from schemas.request import Output
 from stream_processors.mux.core import spread
 from stream_processors.mux.mark import Detector, Reading
@@ -21,8 +22,9 @@ class OutputBroken(Exception):
     """The finished file is not what was asked for; the message says in what."""
 
 
-def check_output(path: Path, output: Output, frames: int) -> Reading:
+def check_output(path: Path, output: Output, frames: int, key: bytes = PUBLIC) -> Reading:
     """Measure the whole file; raise OutputBroken on any difference. Returns what the invisible mark's detector reads.
+    key: the tenant's, of the mark.
 
     Checked: one H.264 stream, size, pixel format, frame rate, duration, number of frames, time stamps n / fps of all of
     them, and that a choice of frames decodes without error at its own time: every keyframe (at least every two
@@ -36,7 +38,7 @@ def check_output(path: Path, output: Output, frames: int) -> Reading:
         _check_times([time_s for time_s, _, _ in frame_table], output.fps, frames)
         chosen = _chosen(frame_table)
         with av.open(str(path), format="mov") as container:
-            return _check_pictures(container, chosen)
+            return _check_pictures(container, chosen, key)
     except (av.FFmpegError, IndexError) as exc:
         raise OutputBroken(f"cannot be read: {type(exc).__name__}") from None
 
@@ -107,7 +109,7 @@ def _check_times(shown: list[Fraction], fps: int, frames: int) -> None:
             raise OutputBroken(f"frame {number} is shown at {float(time_s):.4f} s, not at {number}/{fps} s")
 
 
-def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fraction]) -> Reading:
+def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fraction], key: bytes) -> Reading:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     # The deblocking filter takes a third of the time and cannot fail.
@@ -124,7 +126,7 @@ def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fr
             detector.add(planes_of(frame).luma, frame.key_frame)
     if count + 1 != len(expected):
         raise OutputBroken(f"the frame at {float(expected[count + 1]):.4f} s does not decode")
-    return detector.read()
+    return detector.read(key)
 
 
 def _decoded(container: av.container.InputContainer, chosen: frozenset[Fraction]) -> Iterator[av.VideoFrame]:

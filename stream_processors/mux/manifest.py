@@ -15,6 +15,8 @@ from schemas.plan import Plan, ShotInput
 TITLE = "AI-generated video"
 SOFT_BINDING = "io.reelbus.mark.1"
 """Name of the invisible mark (`mark.py`). Not in C2PA's list of soft binding algorithms: only reelbus finds it."""
+KEYED_SOFT_BINDING = f"{SOFT_BINDING}.keyed"
+"""The same where a tenant's key decides the pattern: only who has the key finds it."""
 GENERATION = "io.reelbus.generation"
 """Label of our own assertion: model, revision and whose video it is."""
 _SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -34,6 +36,7 @@ def manifest(
     *,
     prompts: bool = False,
     carried: Collection[int] = (),
+    keyed: bool = False,
 ) -> Json:
     """A manifest definition as c2pa's Builder takes it.
 
@@ -42,8 +45,10 @@ def manifest(
     prompts: write the shots' prompts into it, for everybody to read
     carried: shots whose picture has credentials of its own: its ingredient is not in the definition, the caller adds it
              (`carried_input` and the credentials)
+    keyed:   a tenant's key decides the pattern of the invisible mark
     """
     inputs = [_input(plan, each) for each in plan.inputs]
+    alg = KEYED_SOFT_BINDING if keyed else SOFT_BINDING
     agent = {"name": "reelbus", "version": version}
     created: Json = {
         "action": "c2pa.created",
@@ -56,7 +61,7 @@ def manifest(
         created["parameters"] = {"ingredientIds": [each["label"] for each in inputs]}
     made: Json = {
         "c2pa.actions.v2": {"actions": [created, {"action": "c2pa.watermarked.bound", "softwareAgent": agent}]},
-        "c2pa.soft-binding": {"alg": SOFT_BINDING, "blocks": [{"scope": {}, "value": payload_of(plan.job)}]},
+        "c2pa.soft-binding": {"alg": alg, "blocks": [{"scope": {}, "value": payload_of(plan.job)}]},
         GENERATION: _generation(plan, prompts),
     }
     return {

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 
+from schemas.mark_keys import PUBLIC
 from schemas.plan import Plan
 from stream_processors.mux.chunk_reader import read_chunk
 from stream_processors.mux.core import Picture, Shown, timeline
@@ -48,12 +49,20 @@ class Painter:
     """Turns a plan and its chunk files into finished frames of the output's size."""
 
     def __init__(
-        self, plan: Plan, paths: Sequence[Path], payload: str, boost: float, ring: int, labeller: Labeller
+        self,
+        plan: Plan,
+        paths: Sequence[Path],
+        payload: str,
+        boost: float,
+        ring: int,
+        labeller: Labeller,
+        key: bytes = PUBLIC,
     ) -> None:
+        """payload, boost, key: of the invisible mark. ring: frames in use at a time."""
         output = plan.request.output
         self._size = output.width_px, output.height_px
         self._plan, self._pictures = plan, Pictures(plan, paths)
-        self._mark = Embedder(payload, *self._size, boost)
+        self._mark = Embedder(payload, *self._size, boost, key)
         self._stamp = Stamp(labeller.plate(*self._size))
         self._free: SimpleQueue[av.VideoFrame] = SimpleQueue()
         self._base = self._blank()

@@ -8,7 +8,7 @@ Only a foreign file is searched (`reelbus verify`): the muxer knows where its pi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.mark_keys import PUBLIC
 from schemas.mark_payload import BITS
-from stream_processors.mux.mark import GRID, Detector, Plane, Reading, Spectrum, carriers, detail_of
+from stream_processors.mux.carriers import carriers
+from stream_processors.mux.mark import GRID, Detector, Plane, Reading, Spectrum, detail_of
 
 SMALLEST = 0.75
 """Share of width and of height that must be left of the picture."""
@@ -81,19 +83,19 @@ class Kept:
         ]
 
 
-def read_anywhere(kept: Kept, plain: Reading) -> Reading:
-    """The mark of a video whose `plain` reading failed; `kept` are its frames. Returns `plain` when no place is
-    believed or none reads. About one second of one core."""
+def read_anywhere(kept: Kept, plain: Reading, key: bytes = PUBLIC) -> Reading:
+    """The mark of a video whose `plain` reading failed; `kept` are its frames, `key` the tenant's. Returns `plain` when
+    no place is believed or none reads. About one second of one core for every key."""
     details = kept.details()
     mean = mean_of(details)
-    for place in places(mean)[:PLACES_READ]:
+    for place in places(mean, key)[:PLACES_READ]:
         if place.energy < ENERGY_FOUND:
             break
-        edges = _moved(mean, place.edges)
+        edges = _moved(mean, place.edges, key)
         detector = Detector()
-        for detail, key in details:
-            detector.add_detail(_placed(detail, edges), key)
-        reading = detector.read()
+        for detail, keyframe in details:
+            detector.add_detail(_placed(detail, edges), keyframe)
+        reading = detector.read(key)
         if reading.valid:
             return reading
     return plain
@@ -108,19 +110,19 @@ def mean_of(details: Sequence[tuple[Spectrum, bool]]) -> Spectrum:
     return np.asarray(np.mean(means, axis=0), np.float32)
 
 
-def places(mean: Spectrum) -> list[Place]:
+def places(mean: Spectrum, key: bytes = PUBLIC) -> list[Place]:
     """The best place of every size, best first. `mean`: detail of all frames, of shape (GRID, GRID)."""
     sizes = range(round(_COARSE * SMALLEST), _COARSE + 1, _STEP)
-    return sorted((_best(mean, *size) for size in product(sizes, sizes)), key=lambda place: -place.energy)
+    return sorted((_best(mean, *size, key) for size in product(sizes, sizes)), key=lambda place: -place.energy)
 
 
-def _best(mean: Spectrum, width: int, height: int) -> Place:
+def _best(mean: Spectrum, width: int, height: int, key: bytes) -> Place:
     canvas = np.zeros((_COARSE, _COARSE), np.float32)
     canvas[:height, :width] = cv2.resize(mean, (width, height), interpolation=cv2.INTER_AREA)
     spectrum = _complex(cv2.dft(canvas, flags=cv2.DFT_COMPLEX_OUTPUT))
     spectrum = np.conj(spectrum / (np.abs(spectrum) + _WHITEN))
     energy = np.zeros((_COARSE, _COARSE), np.float32)
-    for pair in _pairs():
+    for pair in _pairs(key):
         scores = cv2.dft(_channels(spectrum * pair), flags=cv2.DFT_INVERSE)
         energy += scores[..., 0] ** 2 + scores[..., 1] ** 2
     allowed = energy[: _COARSE - height + 1, : _COARSE - width + 1]
@@ -131,19 +133,19 @@ def _best(mean: Spectrum, width: int, height: int) -> Place:
     return Place(edges, (float(allowed.max()) - float(energy.mean())) / spread if spread > 0 else 0.0)
 
 
-@cache
-def _pairs() -> tuple[NDArray[np.complex64], ...]:
+@lru_cache(1)
+def _pairs(key: bytes) -> tuple[NDArray[np.complex64], ...]:
     """Spectra of the bits' patterns, two in one: the picture is real, so one correlation scores both, one bit in the
     real part and one in the imaginary."""
     spectra = []
     for bit in range(0, BITS, 2):
-        real, imaginary = (_pattern(bit + n) for n in range(2))
+        real, imaginary = (_pattern(bit + n, key) for n in range(2))
         spectra.append(_complex(cv2.dft(np.dstack([real, imaginary]))))
     return tuple(spectra)
 
 
-def _pattern(bit: int) -> Spectrum:
-    carrier = carriers()[bit]
+def _pattern(bit: int, key: bytes) -> Spectrum:
+    carrier = carriers(key)[bit]
     spectrum = np.zeros((_COARSE, _COARSE), np.float32)
     spectrum[carrier.rows, carrier.columns] = carrier.signs
     return np.asarray(cv2.idct(spectrum))
@@ -166,21 +168,21 @@ def _placed(detail: Spectrum, edges: Edges) -> Spectrum:
     return np.asarray(cv2.warpAffine(detail, matrix, (GRID, GRID), flags=cv2.INTER_LINEAR))
 
 
-def _energy(mean: Spectrum, edges: Edges) -> float:
+def _energy(mean: Spectrum, edges: Edges, key: bytes) -> float:
     detector = Detector()
     detector.add_detail(_placed(mean, edges))
-    return float((detector.scores() ** 2).sum())
+    return float((detector.scores(key=key) ** 2).sum())
 
 
-def _moved(mean: Spectrum, edges: Edges) -> Edges:
+def _moved(mean: Spectrum, edges: Edges, key: bytes) -> Edges:
     """The edges moved, one after the other, as long as the energy grows."""
-    best, energy = edges, _energy(mean, edges)
+    best, energy = edges, _energy(mean, edges, key)
     for step in _FINE_STEPS:
         grown = True
         while grown:
             grown = False
             for tried in _neighbours(best, step):
-                found = _energy(mean, tried)
+                found = _energy(mean, tried, key)
                 if found > energy:
                     best, energy, grown = tried, found, True
     return best

@@ -75,10 +75,13 @@ class Seal:
     version: of reelbus
     prompts: write prompts into the files
     now_ms:  wall clock, ms since the epoch
+    keyed:   the invisible mark is made with tenants' keys
     """
 
-    def __init__(self, signer: Signer, version: str, now_ms: Callable[[], int], *, prompts: bool = False) -> None:
-        self.signer, self._version, self._now_ms, self._prompts = signer, version, now_ms, prompts
+    def __init__(
+        self, signer: Signer, version: str, now_ms: Callable[[], int], *, prompts: bool = False, keyed: bool = False
+    ) -> None:
+        self.signer, self._version, self._now_ms, self._prompts, self._keyed = signer, version, now_ms, prompts, keyed
         self._one_piece = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
         self._tree = c2pa.Context(settings=c2pa.Settings.from_dict(_TREE))
 
@@ -101,7 +104,9 @@ class Seal:
         self._put(path, content_type, plan, now_ms, {})
 
     def _put(self, path: Path, content_type: str, plan: Plan, now_ms: int, carried: Carried) -> None:
-        said = manifest(plan, content_type, self._version, now_ms, prompts=self._prompts, carried=carried)
+        said = manifest(
+            plan, content_type, self._version, now_ms, prompts=self._prompts, carried=carried, keyed=self._keyed
+        )
         foreign = [(carried_input(each), carried[each.shot]) for each in plan.inputs if each.shot in carried]
         context = self._tree if path.stat().st_size > ONE_PIECE_BYTES else self._one_piece
         signed = path.with_name(path.name + ".signed")
@@ -162,7 +167,9 @@ def open_seal(settings: Settings) -> Seal | None:
     if signer is None:
         log.warning("mux: %sSIGNING=off: files are published without content credentials", PREFIX)
         return None
-    seal = Seal(signer, version("reelbus"), now_ms, prompts=settings.signing_prompts)
+    seal = Seal(
+        signer, version("reelbus"), now_ms, prompts=settings.signing_prompts, keyed=bool(settings.mark_key_file)
+    )
     seal.try_key()
     chain = signer.chain
     log.info("mux: signs as %r, %s, until %s", chain.name, chain.algorithm, chain.not_after)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from schemas.labels import Corner
+from schemas.mark_keys import PUBLIC
 from schemas.request import Output
 from stream_processors.mux.core import fit, spread
 from stream_processors.mux.label import Labeller, stamp_image
-from stream_processors.mux.mark import BOOSTS, Embedder, read
+from stream_processors.mux.mark import BOOSTS, Embedder, Reading, read
 from stream_processors.mux.planes import planes_of
 
 TILES = 12
@@ -24,6 +25,7 @@ _GAP_PX = 8
 _STAMP_PX = 16
 _BACK, _INK = (24, 24, 24), (235, 235, 235)
 _SHARPNESS_AT_PX = 256
+_KEYED_CONFIDENCE = 2.0
 _PNG_LEVEL = 2
 """The default of 6 takes four times as long for 10 % fewer bytes."""
 
@@ -77,7 +79,7 @@ class Sampler:
         if self._best is None or sharp > self._best[0]:
             self._best = sharp, _rgb(self._to_rgb, frame, frame.width, frame.height)
 
-    def write(self, thumbnail: Path, contact_sheet: Path, payload: str) -> None:
+    def write(self, thumbnail: Path, contact_sheet: Path, payload: str, key: bytes = PUBLIC) -> None:
         """Thumbnail: the sharpest frame as it is in the video, both marks included. Sheet: marked as a whole."""
         assert self._best is not None
         Image.fromarray(self._best[1]).save(thumbnail, "JPEG", quality=90)
@@ -86,7 +88,7 @@ class Sampler:
         labeller = replace(self._labeller, words=self._labeller.words._replace(corner=corner))
         sheet = _sheet(self._tiles, self._tile, labeller)
         stamp_image(sheet, labeller.plate(*sheet.size))
-        _marked(sheet, payload).save(contact_sheet, "PNG", compress_level=_PNG_LEVEL)
+        _marked(sheet, payload, key).save(contact_sheet, "PNG", compress_level=_PNG_LEVEL)
 
 
 def _rgb(scaler: VideoReformatter, frame: av.VideoFrame, width_px: int, height_px: int) -> Rgb:
@@ -122,14 +124,20 @@ def _sheet(tiles: list[tuple[float, Rgb]], tile: tuple[int, int], labeller: Labe
     return sheet
 
 
-def _marked(image: Image.Image, payload: str) -> Image.Image:
+def _has_room(reading: Reading) -> bool:
+    """What a key reads must be clearer: some of it is lost in the conversion to RGB and, at the reader's, back."""
+    return reading.repaired_bits == 0 and reading.confidence >= _KEYED_CONFIDENCE
+
+
+def _marked(image: Image.Image, payload: str, key: bytes) -> Image.Image:
     """The picture with the invisible mark in its luma, as strong as one picture with many edges needs."""
     yuv = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2YCrCb)
     luma = np.ascontiguousarray(yuv[..., 0], dtype=np.uint8)
     out = np.empty_like(luma)
     for boost in BOOSTS:
-        Embedder(payload, image.width, image.height, boost).embed(luma, out)
-        if read([out]).payload == payload:
+        Embedder(payload, image.width, image.height, boost, key).embed(luma, out)
+        reading = read([out], key)
+        if reading.says(payload) and (not key or _has_room(reading)):
             break
     yuv[..., 0] = out
     return Image.fromarray(cv2.cvtColor(yuv, cv2.COLOR_YCrCb2RGB))

@@ -17,6 +17,7 @@ import av
 from ops.bus.burial import Unusable, told
 from ops.bus.worker import run
 from ops.crash_points import reached
+from ops.mark_keys import load as load_mark_keys
 from ops.media.lettering import Lettering
 from ops.settings import Settings
 from ops.storage.open import open_store
@@ -28,6 +29,7 @@ from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, PublishedFile
 from schemas.ids import video_object_key
 from schemas.labels import wording
+from schemas.mark_keys import PUBLIC, MasterKey
 from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.topics import DAY_MS, MUX_TASKS, MUX_TASKS_RETRY
@@ -72,8 +74,18 @@ def main(settings: Settings) -> None:
     threads = min(_ENCODER_THREADS_MAX, len(os.sched_getaffinity(0)))
     kept_ms = settings.video_retention_days * DAY_MS
     labels = Labels(settings.label_profile, Lettering(settings.label_font), load_logos(settings.label_logos))
-    muxer = Muxer(open_store(settings), folder, threads, now_ms, kept_ms, open_seal(settings), labels)
+    seal, mark_key = open_seal(settings), open_mark_key(settings)
+    muxer = Muxer(open_store(settings), folder, threads, now_ms, kept_ms, seal, labels, mark_key)
     run(settings, "mux", [MUX_TASKS], muxer.handle, retry=MUX_TASKS_RETRY, proves=proves, give_up=muxer.give_up)
+
+
+def open_mark_key(settings: Settings) -> MasterKey | None:
+    """The master key that this installation's invisible marks are made with; None: the public pattern. Raises Fatal."""
+    if not settings.mark_key_file:
+        return None
+    first, *others = load_mark_keys(settings.mark_key_file)
+    log.info("mux: marks with keys of each tenant's own, master key %s (%d more to read by)", first.id, len(others))
+    return first
 
 
 def proves(records: Sequence[Outgoing]) -> bool:
@@ -100,9 +112,10 @@ class Labels(NamedTuple):
 class Muxer:
     """Handles one mux task at a time.
 
-    now_ms:  wall clock, ms since the epoch; stamps events, decides nothing
-    kept_ms: how long published files are promised to stay; 0: until somebody deletes them
-    seal:    signs them; None: they are not signed
+    now_ms:   wall clock, ms since the epoch; stamps events, decides nothing
+    kept_ms:  how long published files are promised to stay; 0: until somebody deletes them
+    seal:     signs them; None: they are not signed
+    mark_key: tenants' keys of the invisible mark come from it; None: the public pattern
     """
 
     def __init__(
@@ -114,7 +127,9 @@ class Muxer:
         kept_ms: int = 0,
         seal: Seal | None = None,
         labels: Labels | None = None,
+        mark_key: MasterKey | None = None,
     ) -> None:
+        self._mark_key = mark_key
         self._kept_ms, self._seal, self._labels = kept_ms, seal, labels or Labels()
         self._store, self._folder, self._threads, self._now_ms = store, folder, threads, now_ms
 
@@ -154,8 +169,9 @@ class Muxer:
             reached("mux", "fetched")
             try:
                 labeller = self._labels.labeller(task.plan)
+                key = self._mark_key.of(task.plan.request.tenant) if self._mark_key else PUBLIC
                 foreign = carried(self._store, task.plan) if self._seal is not None else {}
-                made = assemble(task.plan, files, folder, self._threads, self._seal, labeller, foreign)
+                made = assemble(task.plan, files, folder, self._threads, self._seal, labeller, foreign, key)
             except BadChunk as exc:
                 return ask_again(task, [self._discard(task, exc.chunk, exc.reason)], self._now_ms())
             except av.FFmpegError as exc:

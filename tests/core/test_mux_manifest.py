@@ -23,8 +23,8 @@ PLAN = make_plan([[6], [6]], Output(width_px=320, height_px=180, fps=12), job_id
 SECRET = "https://media.example.com/cat.png?token=secret"
 
 
-def _manifest(plan: Plan, *, prompts: bool = False) -> Json:
-    return manifest(plan, "video/mp4", "1.2.3", 1_764_201_600_000, prompts=prompts)
+def _manifest(plan: Plan, *, prompts: bool = False, keyed: bool = False) -> Json:
+    return manifest(plan, "video/mp4", "1.2.3", 1_764_201_600_000, prompts=prompts, keyed=keyed)
 
 
 def _data(made: Json) -> Json:
@@ -53,6 +53,11 @@ def test_it_names_the_kind_of_media_the_program_the_model_and_the_mark() -> None
     assert _data(made)[GENERATION] == {"model": "shapes", "model_revision": "1", "job_uid": job_uid(PLAN.job)}
     assert all(each["created"] for each in made["assertions"])
     assert made["ingredients"] == []
+
+
+def test_a_mark_by_key_has_another_name_since_the_public_detector_does_not_find_it() -> None:
+    binding = _data(_manifest(PLAN, keyed=True))["c2pa.soft-binding"]
+    assert (binding["alg"], binding["blocks"][0]["value"]) == (f"{SOFT_BINDING}.keyed", payload_of(PLAN.job))
 
 
 def test_pictures_that_went_in_are_ingredients_without_their_address() -> None:

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from ops.settings import PACKAGE_ROOT, Settings
-from ops.verify import Credentials, NotVerifiable, verify
+from ops.verification import Credentials, NotVerifiable
+from ops.verify import verify
 from ops.verify_c2pa import credentials
 from schemas.errors import Fatal, Transient
 from schemas.plan import Plan, ShotInput

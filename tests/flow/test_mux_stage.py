@@ -15,6 +15,7 @@ from schemas.codec import encode
 from schemas.errors import InvalidMessage, Transient
 from schemas.events import JobEvent, Video
 from schemas.ids import video_object_key
+from schemas.mark_keys import MasterKey
 from schemas.plan import Plan
 from schemas.records import Incoming, Outgoing
 from schemas.request import Output, Shot
@@ -40,6 +41,7 @@ class Bench:
     ready: list[ReadyChunk] = field(default_factory=list)
     clock_ms: int = 1000
     seal: Seal | None = None
+    mark_key: MasterKey | None = None
 
     def __post_init__(self) -> None:
         self.store = DirectoryStore(self.folder / "store")
@@ -57,7 +59,7 @@ class Bench:
         return chunk_keys(self.plan)[index]
 
     def handle(self, attempt: int = 1, plan: Plan | None = None) -> list[Outgoing]:
-        muxer = Muxer(self.store, self.folder / "scratch", 1, self.now_ms, seal=self.seal)
+        muxer = Muxer(self.store, self.folder / "scratch", 1, self.now_ms, seal=self.seal, mark_key=self.mark_key)
         task = MuxTask(plan=plan or self.plan, ready=tuple(self.ready), attempt=attempt)
         record = Incoming("mux.tasks", 0, 0, task.plan.job.encode(), encode(task), (), 0)
         done = list(muxer.handle(record))
@@ -107,6 +109,20 @@ def test_a_job_is_published_and_its_objects_are_what_the_event_says(bench: Bench
     found = verify(tmp_path / "got.mp4")
     assert found.belongs_to("default", "job-1")
     assert found.mark.payload == video.provenance.mark_payload
+
+
+def test_with_a_master_key_the_mark_is_of_the_jobs_tenant(bench: Bench, tmp_path: Path) -> None:
+    bench.mark_key = MasterKey(b"k" * 32)
+    keys = tmp_path / "mark.keys"
+    keys.write_text(bench.mark_key.secret.hex())
+    keys.chmod(0o600)
+    video = _video(bench.handle())
+    bench.store.fetch(video.file.key, tmp_path / "got.mp4")
+    assert not verify(tmp_path / "got.mp4").ok
+    found = verify(tmp_path / "got.mp4", mark_key_file=keys, tenants=["acme", "default"])
+    assert (found.mark.tenant, found.mark.payload) == ("default", video.provenance.mark_payload)
+    bench.mark_key = MasterKey(b"l" * 32)
+    assert _video(bench.handle()) == video, "what is published stays, whatever the key is now"
 
 
 def test_a_second_delivery_adopts_what_is_there(bench: Bench) -> None:

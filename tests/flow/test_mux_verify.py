@@ -7,7 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from ops.verify import Credentials, NotVerifiable, Verification, verify
+from ops.verification import Credentials, NotVerifiable, Verification
+from ops.verify import verify
 from producers import client
 from schemas.mark_payload import payload_of
 from schemas.request import Output
