@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.settings import PREFIX
+from ops.settings import PREFIX, SettingsError
 from schemas.errors import Fatal
 from schemas.mark_keys import MasterKey, parse
 
@@ -25,22 +25,24 @@ class TenantMarkKey(NamedTuple):
 
 
 def load(path: Path | str) -> tuple[MasterKey, ...]:
-    """The master keys; the first is the one to mark with. Raises Fatal that never shows a key."""
+    """The master keys; the first is the one to mark with. Raises SettingsError that never shows a key."""
     where = f"{SETTING} ({path})"
     try:
         with Path(path).open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             raw = file.read(_MOST_BYTES + 1)
     except OSError as exc:
-        raise Fatal(f"{where}: cannot be read: {exc.strerror}; expected a file of keys, mode 0600") from None
+        raise SettingsError(f"{where}: cannot be read: {exc.strerror}; expected a file of keys, mode 0600") from None
     if mode & _FOR_ALL:
-        raise Fatal(f"{where}: everybody may read or write it (mode {stat.S_IMODE(mode):04o}); chmod o-rwx {path}")
+        raise SettingsError(f"{where}: everybody may read or write it (mode {mode & 0o777:04o}); chmod o-rwx {path}")
     if len(raw) > _MOST_BYTES:
-        raise Fatal(f"{where}: larger than {_MOST_BYTES >> 10} KiB; expected keys in hexadecimal, one a line")
+        raise SettingsError(f"{where}: larger than {_MOST_BYTES >> 10} KiB; expected keys in hexadecimal, one a line")
     try:
         return parse(raw.decode("ascii"), where)
+    except Fatal as exc:
+        raise SettingsError(str(exc)) from None
     except UnicodeDecodeError:
-        raise Fatal(f"{where}: is not text; expected keys in hexadecimal, one a line") from None
+        raise SettingsError(f"{where}: is not text; expected keys in hexadecimal, one a line") from None
 
 
 def of_tenants(masters: Iterable[MasterKey], tenants: Iterable[str]) -> Iterator[TenantMarkKey]:

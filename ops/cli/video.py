@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.output import data, data_json, say
-from schemas.errors import Fatal
 from schemas.ids import TENANT_PATTERN
 
 if TYPE_CHECKING:
@@ -82,16 +81,17 @@ def verify(
 
 
 def _tenants(settings: "Settings", named: list[str], owner: str) -> Sequence[str]:
-    """Whose keys to try: of those that are named, or else of the job's owner, or else of all. Raises Fatal."""
+    """Whose keys to try: of those that are named, or else of the job's owner, or else of all. Raises SettingsError."""
     from ops import tenants
+    from ops.settings import SettingsError
     from producers.client.core import DEFAULT_TENANT
 
     for name in named:
         if not re.fullmatch(TENANT_PATTERN, name):
-            raise Fatal(f"--tenant {name!r}: a name is a-z, 0-9 and -, at most 63 characters")
+            raise SettingsError(f"--tenant {name!r}: a name is a-z, 0-9 and -, at most 63 characters")
     if not settings.mark_key_file:
         if named:
-            raise Fatal("--tenant: says whose key to try, and there are none; give --mark-key-file")
+            raise SettingsError("--tenant: says whose key to try, and there are none; give --mark-key-file")
         return []
     if named or owner:
         return named or [owner]
