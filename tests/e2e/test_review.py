@@ -1,5 +1,5 @@
-"""Frames that moderation leaves to a person, and the erasure of what was made, through the real pipeline and its
-command line; dispatch is killed while a job waits."""
+"""Texts and frames that moderation leaves to a person, and the erasure of what was made, through the real pipeline and
+its command line; dispatch is killed while a job waits."""
 
 import json
 import logging
@@ -41,17 +41,28 @@ review_from = 1e-9
 """Leaves every chunk to a person."""
 
 
+def prompt_policy() -> str:
+    """The shipped one, by terms alone, with a band that people decide."""
+    file = Path(Settings().policy)
+    text = file.read_text().replace('"packs/', f'"{file.parent}/packs/').replace('"all-MiniLM-L6-v2"', '"off"')
+    asked = text.replace('refuse_from = "medium"', 'refuse_from = "medium"\nreview_terms_from = "low"')
+    assert asked != text
+    return asked
+
+
 @pytest.fixture(scope="module")
 def stack(broker: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Supervisor]]:
     folder = tmp_path_factory.mktemp("review")
     (folder / "registry.toml").write_text(REGISTRY)
     (folder / "frames.toml").write_text(EVERYTHING)
+    (folder / "prompts.toml").write_text(prompt_policy())
     made = Settings(
         bootstrap_servers=broker.bootstrap_servers,
         prefix="review",
         store=str(folder / "store"),
         data_dir=str(folder),
         registry=str(folder / "registry.toml"),
+        policy=str(folder / "prompts.toml"),
         frame_policy=str(folder / "frames.toml"),
     )
     topics_admin.apply(made, topics_admin.plan(made))
@@ -59,8 +70,8 @@ def stack(broker: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made, supervisor
 
 
-def submit(settings: Settings, job_id: str, **more: object) -> None:
-    shot = {"prompt": "a ball", "duration_s": 1, "seed": 7}
+def submit(settings: Settings, job_id: str, prompt: str = "a ball", **more: object) -> None:
+    shot = {"prompt": prompt, "duration_s": 1, "seed": 7}
     with Operator(settings) as operator:
         operator.submit({
             "job_id": job_id, "model": "fake", "shots": [shot],
@@ -165,6 +176,56 @@ def test_a_job_whose_frames_a_person_refuses_ends_and_its_caller_is_not_told_who
     assert "watch" not in str(ended)
     assert trail(settings, "default/other-film")[-1] == ("refused", "grace", "not on our watch")
     assert open_cases(settings) == []
+
+
+def test_texts_are_read_by_a_person_before_anything_is_rendered(stack: tuple[Settings, Supervisor]) -> None:
+    settings, supervisor = stack
+    code, said = command(settings, "--prompt", "two people kissing", "--model", "fake", "--json", of="quote")
+    assert (code, json.loads(said)["review"]) == (0, [{"field": "shots[0].prompt", "category": "sexual"}])
+    submit(settings, "kiss", "two people kissing")
+    case = case_of(settings, "default/kiss")
+    assert case is not None
+    assert (case.chunks, [text.text for text in case.texts]) == ((), ["two people kissing"])
+    assert supervisor.kill("dispatch", signal.SIGKILL) is not None
+    code, said = command(settings, "show", "kiss")
+    assert code == 0
+    assert all(word in said for word in ("two people kissing", "sexual", "term"))
+    with Operator(settings) as operator:
+        until(lambda: (state := operator.state("kiss")) is not None and state.state == "queued")
+        state = operator.state("kiss")
+    assert state is not None
+    assert state.timeline.started_at_ms == 0
+    assert state.progress is not None
+    assert state.progress.stopped == "texts wait for a review"
+    assert decide(settings, "approve", "kiss", replace(case, texts_sha256="f" * 64), "unread")[0] == 1
+    assert decide(settings, "approve", "kiss", case, "a wedding")[0] == 0
+    frames = case_of(settings, "default/kiss", other_than=case)
+    assert frames is not None
+    assert frames.chunks
+    assert approve_all(settings, "default/kiss")
+    with Operator(settings) as operator:
+        state = operator.state("kiss")
+    assert state is not None
+    assert (state.state, state.prompts and state.prompts.verdict) == ("completed", "allow")
+    assert trail(settings, "default/kiss")[:3] == [
+        ("accepted", "", ""), ("review", "", ""), ("approved", "grace", "a wedding"),
+    ]  # fmt: skip
+
+
+def test_texts_that_a_person_refuses_end_the_job_unrendered(stack: tuple[Settings, Supervisor]) -> None:
+    settings, _ = stack
+    submit(settings, "other-kiss", "two people kissing")
+    case = case_of(settings, "default/other-kiss")
+    assert case is not None
+    assert decide(settings, "refuse", "other-kiss", case, "not on our watch")[0] == 0
+    assert case_of(settings, "default/other-kiss", other_than=case) is None
+    with Operator(settings) as operator:
+        state = operator.state("other-kiss")
+    assert state is not None
+    assert state.reason is not None
+    assert (state.state, state.reason.code, state.timeline.started_at_ms) == ("rejected", "prompt_refused", 0)
+    assert not {"grace", "watch", "kissing"} & set(str(state).replace("'", " ").split())
+    assert trail(settings, "default/other-kiss")[-1] == ("refused", "grace", "not on our watch")
 
 
 def test_what_was_made_for_a_person_is_erased_and_so_is_what_its_caller_said(
