@@ -10,16 +10,7 @@ from pyspark.sql.functions import coalesce, col, conv, expr, hex, timestamp_mill
 TOPIC = "reelbus.reviews.open.v1"
 BOOTSTRAP_SERVERS = "127.0.0.1:19092"
 SCHEMAS = {
-    73: (
-        '{"type":"record","name":"ReviewCase","namespace":"reelbus.v1","fields":[{"name":"job","type":"string'
-        '"},{"name":"tenant","type":"string"},{"name":"provider","type":"string"},{"name":"at_ms","type":"lon'
-        'g"},{"name":"chunks","type":{"type":"array","items":{"type":"record","name":"ReviewChunk","namespace'
-        '":"reelbus.v1","fields":[{"name":"index","type":"long"},{"name":"shot","type":"long"},{"name":"promp'
-        't","type":"string"},{"name":"key","type":"string"},{"name":"sha256","type":"string"},{"name":"size_b'
-        'ytes","type":"long"},{"name":"frames","type":"long"},{"name":"category","type":"string"},{"name":"sc'
-        'ore","type":"double"}]}}}]}'
-    ),
-    102: (
+    74: (
         '{"type":"record","name":"ReviewCase","namespace":"reelbus.v1","fields":[{"name":"job","type":"string'
         '"},{"name":"tenant","type":"string"},{"name":"provider","type":"string"},{"name":"at_ms","type":"lon'
         'g"},{"name":"chunks","type":{"type":"array","items":{"type":"record","name":"ReviewChunk","namespace'
