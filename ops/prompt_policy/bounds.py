@@ -88,4 +88,4 @@ def for_tenant(bounds: Bounds, rules: PromptRules) -> Bounds:
 def _severity(said: str, otherwise: int) -> int:
     if not said:
         return otherwise
-    return NEVER if said == "never" else next(at for at, one in enumerate(SEVERITIES) if one == said)
+    return NEVER if said == "never" else SEVERITIES.index(said)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ops.prompt_policy.normalise import gist
 
-BITS = 128
 ALIKE_BITS = 30
 """Two texts are alike from so few differing bits: an angle of 42 degrees, three quarters of the pieces in common."""
 _PIECE = 4

@@ -280,8 +280,7 @@ class Book:
         whatever lies under it; all else ends one request. review: what a person said of its texts or frames."""
         mark = "" if by_order else job.row.fingerprint
         facts: Facts = {"reason": reason, "progress": job.progress(), "frames": frames, "review": review}
-        facts["prompts"] = prompts
-        facts["fingerprint"] = mark
+        facts |= {"prompts": prompts, "fingerprint": mark}
         said = event(job.plan, kind, now_ms, **facts)
         return [said, *self.close(job, now_ms, reason, by_order, kind)]
 
