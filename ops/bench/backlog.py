@@ -58,7 +58,7 @@ def run(quick: bool = False, jobs: int | None = None) -> dict[str, Any]:
     count = jobs or size.jobs
     with (
         tempfile.TemporaryDirectory(prefix="reelbus-bench-") as folder,
-        LocalKafka(Path(folder) / "kafka", "auto") as kafka,
+        LocalKafka(Path(folder) / "kafka", "auto", for_long=not quick) as kafka,
         stack(
             Path(folder), kafka.bootstrap_servers, "backlog", size.chunk_s, size.workers, (CHUNKS_RENDERED,)
         ) as running,

@@ -1,6 +1,6 @@
 """How a Faust worker stops without doing anything twice.
 
-Faust's own way cancels its agents, and acknowledges the records that they were at. Here no agent takes another record
+Faust's own way cancels its agents, and acknowledges the records that they were at. Here no agent begins another round
 once SIGTERM came; those at work finish theirs, the offsets are committed, the group is told that we leave, so that a
 successor gets the partitions at once, and the process ends. Faust's shutdown is not run: nothing of it is needed then.
 """
@@ -37,7 +37,7 @@ class Drain:
 
     @contextlib.contextmanager
     def working(self, place: str) -> Iterator[None]:
-        """A record is at work. When it ends well, the stream acknowledges the record before any other task runs."""
+        """Records are at work until the block ends; it acknowledges them itself."""
         self._working.add(place)
         yield
         self._working.discard(place)

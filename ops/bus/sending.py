@@ -1,6 +1,7 @@
 """From confluent-kafka messages to our records, and back."""
 
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,12 +38,13 @@ def place_of(record: Incoming) -> str:
     return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
-def read(consumer: Consumer, most: int, timeout_s: float) -> list[Incoming]:
-    """Up to `most` records, without waiting for more once there is one; empty after `timeout_s`. Raises Fatal when the
-    consumer cannot go on; errors that pass are logged."""
+def read(consumer: Consumer, most: int, timeout_s: float, gather_until_s: float = 0.0) -> list[Incoming]:
+    """Up to `most` records; empty after `timeout_s`. Once there is one it waits for more until the moment
+    `gather_until_s` of time.monotonic. Raises Fatal when the consumer cannot go on; errors that pass are logged."""
     first = consumer.poll(timeout_s)
     records = []
-    for message in [] if first is None else [first, *consumer.consume(most - 1, 0)]:
+    more_s = max(0.0, gather_until_s - time.monotonic())
+    for message in [] if first is None else [first, *consumer.consume(most - 1, more_s)]:
         if (error := message.error()) is None:
             records.append(record := incoming(message))
             PULSE.read(record.topic, record.partition, record.offset)

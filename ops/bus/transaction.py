@@ -4,6 +4,7 @@ Crash-only: any error ends the process, and the next `init_transactions` fences 
 yet, so a transaction that timed out must never be followed by another from the same producer (reliability.md, 2).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,11 +43,16 @@ class Dead:
 
 
 class Transactions:
-    """One producer's transactions. `slot` names this process among its stage: a second one with the same slot fences
-    the first."""
+    """One producer's transactions.
 
-    def __init__(self, settings: Settings, stage: str, slot: str) -> None:
-        self._stage = stage
+    slot:   names this process among its stage: a second one with the same slot fences the first
+    pace_s: between two of them while there is much to do: each costs the broker some twenty small requests and writes
+    next_s: until this moment of time.monotonic records are better gathered than committed
+    """
+
+    def __init__(self, settings: Settings, stage: str, slot: str, pace_s: float = 0.0) -> None:
+        self._stage, self._pace_s = stage, pace_s
+        self.next_s = 0.0
         self._outbox = Outbox(clients.transactional_producer(settings, f"{stage}-{slot}"), settings.prefix, stage)
 
     def commit(
@@ -77,6 +83,7 @@ class Transactions:
                 producer.commit_transaction(10)
         except KafkaException as exc:
             raise Transient(f"transaction failed: {exc.args[0].str()}") from None
+        self.next_s = time.monotonic() + self._pace_s
         reached(self._stage, "committed")
         for done in offsets:
             PULSE.done(done.topic, done.partition, done.offset)

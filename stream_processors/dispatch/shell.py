@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 100
 POLL_S = 0.02
+PACE_S = 0.03
 FAILOVER: dict[str, Any] = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 1_500}
 """A dead leader is missed after 6 s, the least that brokers allow by default."""
 Take = Callable[[Incoming, int], list[Outgoing]]
@@ -92,7 +93,7 @@ class Shell:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         weights = load_limits(settings.limits).lane_weights()
-        self.transactions = Transactions(settings, "dispatch", "leader")
+        self.transactions = Transactions(settings, "dispatch", "leader", PACE_S)
         self.consumer = clients.consumer(settings, clients.group_id(settings, "dispatch"))
         buckets = table.partition_count(self.consumer, PLANS_PARKED.name(settings.prefix))
         quotas = Quotas(Quota(tenant=EVERYBODY))
@@ -162,7 +163,8 @@ class Shell:
         """One round: read a little, decide, write it all in one transaction."""
         if self.fold.careful:
             self._round([])  # what is due anyway: if that goes wrong, no record is to blame
-        records = self.levels.take(read(self.consumer, 1 if self.fold.careful else READ_AT_ONCE, POLL_S))
+        most = 1 if self.fold.careful else READ_AT_ONCE
+        records = self.levels.take(read(self.consumer, most, POLL_S, self.transactions.next_s))
         self._round(self.parked.admit(records))
         self.parked.resume()
 

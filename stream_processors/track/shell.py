@@ -29,12 +29,13 @@ from stream_processors.track.sweeping import Sweeper
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+PACE_S = 0.1
 
 
 class Shell:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.transactions = Transactions(settings, "track", settings.worker_id or "0")
+        self.transactions = Transactions(settings, "track", settings.worker_id or "0", PACE_S)
         self.states: dict[int, dict[str, bytes]] = {}
         """By partition and job, as they lie in Kafka: a quarter of the memory of what they decode to."""
         self.heads: dict[int, Head] = {}
@@ -80,7 +81,7 @@ class Shell:
         """One round: read some events, fold them, write what changed and what is overdue in one transaction."""
         # A partition that was taken away while we read: its records belong to somebody else now.
         most = 1 if self.fold.careful else 200
-        taken = [r for r in read(self.consumer, most, POLL_S) if r.partition in self.states]
+        taken = [r for r in read(self.consumer, most, POLL_S, self.transactions.next_s) if r.partition in self.states]
         if self.expelled:
             # After that long an outage the producer's next transaction hangs, every time (librdkafka #5456).
             raise Fatal("expelled from the consumer group: the broker was away, or this process stood still")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ops import settings as settings_module
 from ops import stages
-from ops.bus import faust_app, worker
+from ops.bus import faust_agent, faust_app, worker
 from ops.bus.lanes import Lanes
 from ops.bus.pulse import beat
 from ops.cli.logs import set_up
@@ -78,19 +78,19 @@ def never_acknowledge() -> None:
     async def wait(*_: object) -> None:
         await asyncio.Event().wait()
 
-    faust_app._Agent._send = wait  # type: ignore[method-assign]
+    faust_agent.Agent._send = wait  # type: ignore[method-assign]
 
 
 def acknowledge_late() -> None:
     """Acknowledgements that take their time: the agent waits for one while the event loop turns."""
-    send = faust_app._Agent._send
+    send = faust_agent.Agent._send
 
     async def late(*arguments: Any) -> None:
         log.info("at the long one")
         await asyncio.sleep(LONG_S / 3)
         await send(*arguments)
 
-    faust_app._Agent._send = late  # type: ignore[method-assign]
+    faust_agent.Agent._send = late  # type: ignore[method-assign]
 
 
 def hang_after(turns: int, turn: Callable[..., None]) -> Callable[..., None]:

@@ -26,32 +26,32 @@ def slow_record(stage: str) -> None:
     """moderate takes long over the record with key SLOW_KEY, the first time that it meets it."""
     if stage != "moderate":
         return
-    from ops.bus.faust_app import _Agent
+    from ops.bus.faust_agent import Agent
 
-    answer = _Agent._answer
+    answer = Agent._answer
 
-    async def slow(self: Any, record: Any, place: str) -> None:
-        if record.key == SLOW_KEY and once("slow-record"):
+    async def slow(self: Any, records: Any) -> None:
+        if any(record.key == SLOW_KEY for record in records) and once("slow-record"):
             await asyncio.sleep(SLOW_RECORD_S)  # this is the circumstance
-        await answer(self, record, place)
+        await answer(self, records)
 
-    _Agent._answer = slow
+    Agent._answer = slow
 
 
 def send_fails_once(stage: str) -> None:
     """The first record that split sends is not taken by the broker."""
     if stage != "split":
         return
-    from ops.bus.faust_app import _Agent
+    from ops.bus.faust_agent import Agent
 
-    send = _Agent._send
+    send = Agent._send
 
     async def failing(self: Any, *what: Any) -> None:
         if once("send-fails"):
             raise TimeoutError("the broker did not acknowledge")
         await send(self, *what)
 
-    _Agent._send = failing
+    Agent._send = failing
 
 
 def slow_assembly(stage: str) -> None:

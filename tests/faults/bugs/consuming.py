@@ -57,16 +57,21 @@ def faust_concurrency(stage: str) -> None:
 
 
 def uncaught_exception(stage: str) -> None:
-    """split lets an exception out of its Faust agent: Faust logs it, acknowledges the record and goes on."""
+    """split does with an exception what Faust does with one that an agent lets out: it logs it, acknowledges the
+    records and goes on."""
     if stage != "split":
         return
-    from ops.bus.faust_app import _Agent
-    from ops.bus.sending import place_of
+    from ops.bus.faust_agent import Agent, incoming
 
-    async def trusting(self: Any, record: Any) -> None:
-        await self._answer(record, place_of(record))
+    async def trusting(self: Any, events: Any) -> None:
+        try:
+            await self._answer([incoming(event.message) for event in events])
+        except Exception:
+            log.exception("split: cannot handle %d records", len(events))
+        for event in events:
+            event.ack()
 
-    _Agent.handle = trusting
+    Agent.handle = trusting
 
 
 def read_uncommitted(stage: str) -> None:
