@@ -110,10 +110,13 @@ class Book:
     def _weight(self, job: Job) -> float:
         return self.accounts.quota(job.tenant).weight or job.placement.weight
 
-    def _join_in(self, job: Job) -> None:
+    def follow(self, job: Job) -> Job:
         """A job that is new here follows what operators say, and its tenant's quota."""
         job.switches, job.halts, job.weight = self.switches, self.accounts.halts, self._weight(job)
-        if job.row.not_before_ms:
+        return job
+
+    def _join_in(self, job: Job) -> None:
+        if self.follow(job).row.not_before_ms:
             self._wait(job)
 
     def put_off(self, job: Job, pause_ms: int, now_ms: int) -> None:

@@ -120,9 +120,10 @@ class Scheduler:
         self._estimates.arrivals.note(plan, now_ms)
         line = line_of(plan)
         if self.backlog.must_wait(line):
-            waits = new_job(plan, now_ms, switches=self._book.switches)
-            eta_s = self._estimates.of_parked(plan, line, now_ms)
-            progress = waits.progress(self.backlog.ahead(line), eta_s)
+            waits = self._book.follow(new_job(plan, now_ms))
+            ahead = None if waits.stopped else self.backlog.ahead(line)
+            eta_s = None if waits.stopped else self._estimates.of_parked(plan, line, now_ms)
+            progress = waits.progress(ahead, eta_s)
             told = event(plan, "job.queued", now_ms, about=plan.fingerprint, prompts=plan.prompts, progress=progress)
             return [self.backlog.park(plan), told]
         return self._book.open(plan, now_ms, not_before_ms=admitted)

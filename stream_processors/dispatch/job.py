@@ -263,7 +263,7 @@ class Job:
         )
 
 
-def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING, switches: Switches = ALL_ON) -> Job:
+def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING) -> Job:
     """A job whose chunks all wait. steering: what was ordered of it already."""
     row = SchedulerRow(
         job=plan.job,
@@ -274,7 +274,7 @@ def new_job(plan: Plan, now_ms: int, steering: Steering = NOTHING, switches: Swi
         steering=steering,
         review_at_ms=now_ms if plan.doubts else 0,
     )
-    return Job(plan, row, switches=switches)
+    return Job(plan, row)
 
 
 def check_plan(plan: Plan) -> None:

@@ -12,7 +12,7 @@ from ops.bus.pulse import beat
 from schemas.mark_keys import PUBLIC
 from schemas.request import Output
 from stream_processors.mux.core import spread
-from stream_processors.mux.mark import Detector, Reading, grid_of
+from stream_processors.mux.mark import SMALL_PX, Detector, Reading, grid_of
 from stream_processors.mux.planes import planes_of
 from stream_processors.mux.tones import Toned
 
@@ -126,6 +126,7 @@ def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fr
     stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
     expected = sorted(chosen)
     detector, toned, wanted = Detector(), Toned(), frozenset(spread(len(expected), MARK_FRAMES))
+    small = min(stream.codec_context.width, stream.codec_context.height) < SMALL_PX
     count = -1
     for count, frame in enumerate(_decoded(container, chosen)):
         beat()
@@ -135,7 +136,8 @@ def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fr
         if count in wanted:
             grid = grid_of(planes_of(frame).luma)
             detector.add(grid, frame.key_frame)
-            toned.add(grid, frame.key_frame)
+            if not small:  # there it is seen already, and may be made five times as it is
+                toned.add(grid, frame.key_frame)
     if count + 1 != len(expected):
         raise OutputBroken(f"the frame at {float(expected[count + 1]):.4f} s does not decode")
     return Marked(detector.read(key), toned.read(key))

@@ -34,8 +34,10 @@ SMALL_PX = 128
 """A picture with a side below this has room for few of the frequencies: there flat areas get as much as texture."""
 BOOSTS = (1.0, 1.4, 2.0, 4.0, 8.0)
 """Factors on the strength, tried in this order until the mark reads back clearly."""
-_MID_TONES = (32, 42, 210, 220)
-"""Lumas from which on and up to which a lift grows, is whole, and ends."""
+MIDDLE = 42, 210
+"""Lumas that brightness by 25 and contrast by 1.3 leave between black and white."""
+_RAMP = 10
+"""Luma steps over which a lift begins and ends."""
 CONFIDENCE_KEPT = 3.0
 """Confidence of a fresh video from which its mark is known to outlive half-size scaling and CRF 28."""
 KEYED_CONFIDENCE = (1.6, 1.7, 1.8)
@@ -75,7 +77,8 @@ class Embedder:
     ) -> None:
         """boost: factor on the strengths; 0 adds nothing. key: the tenant's, see `carriers`. lift: another factor,
         on what is neither dark nor bright and so outlives a change of tones."""
-        self._lift = np.interp(np.arange(256), _MID_TONES, (1, lift, lift, 1)).astype(np.float32) if lift != 1 else None
+        bounds = MIDDLE[0] - _RAMP, *MIDDLE, MIDDLE[1] + _RAMP
+        self._lift = np.interp(np.arange(256), bounds, (1, lift, lift, 1)).astype(np.float32) if lift != 1 else None
         limit = round(FLAT_LIMIT * boost)
         full = pattern(payload, width_px, height_px, STRENGTH * boost, key).astype(np.float32)
         flat = np.clip(pattern(payload, width_px, height_px, FLAT_STRENGTH * boost, key), -limit, limit)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.mark_keys import PUBLIC
-from stream_processors.mux.mark import Detector, Plane, Reading
+from stream_processors.mux.mark import MIDDLE, Detector, Plane, Reading
 
 _LUMA = np.arange(256, dtype=np.float64)
 _BLACK, _WHITE, _MIDDLE = 16, 235, 126
@@ -16,7 +16,8 @@ _TONES: tuple[NDArray[np.float64], ...] = (_LUMA + 25, _LUMA - 25, (_LUMA - _MID
 """Lighter, darker, steeper: what each luma becomes, not yet clipped."""
 CLIPPED = 0.5
 """Share of a picture from which on a tone counts: with less of it gone the mark was read in all of 60 clips."""
-
+_LEFT = 0.01
+"""Share of middle tones below which there is nothing to lift."""
 _LASTING = 2.5
 """A reading that is clearer than this outlives the change of tones and CRF 23 after it."""
 _LIFTS = ((2.2, 1.5), (1.7, 2.0), (0.0, 3.0))
@@ -37,10 +38,13 @@ class Toned:
     def __init__(self) -> None:
         self._detectors = [Detector() for _ in _TONES]
         self._used = [False for _ in _TONES]
+        self._px = self._middle_px = 0
 
     def add(self, luma: Plane, key: bool) -> None:
         """One frame's luma, any size. key: it is a keyframe."""
         counts = np.bincount(luma.ravel(), minlength=256)
+        self._px += luma.size
+        self._middle_px += int(counts[MIDDLE[0] : MIDDLE[1] + 1].sum())
         for number, tone in enumerate(_TONES):
             lost = counts[(tone <= _BLACK) | (tone >= _WHITE)].sum()
             if lost >= CLIPPED * luma.size:
@@ -49,6 +53,8 @@ class Toned:
                 self._used[number] = True
 
     def read(self, key: bytes = PUBLIC) -> Reading | None:
-        """The least clear of them; None where nothing is clipped."""
+        """The least clear of them; None where little is clipped, or so much that there is nothing to lift."""
+        if self._middle_px < _LEFT * self._px:
+            return None
         readings = [d.read(key) for d, used in zip(self._detectors, self._used, strict=True) if used]
         return min(readings, key=lambda reading: (reading.valid, reading.confidence), default=None)

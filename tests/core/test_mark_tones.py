@@ -34,6 +34,10 @@ def test_a_picture_of_middle_tones_needs_no_second_look() -> None:
     assert toned(picture(240, 120, 0.6)) is None
 
 
+def test_where_nothing_is_between_black_and_white_there_is_nothing_to_lift() -> None:
+    assert toned(picture(16, 235, 0.5)) is None
+
+
 def test_a_nearly_white_or_black_one_is_read_as_it_would_be_after_a_change_of_tones() -> None:
     for ground in (240, 20):
         plain, lifted = toned(picture(ground, 120, 0.15)), toned(picture(ground, 120, 0.15), lift=3.0)

@@ -11,8 +11,9 @@ from schemas.errors import InvalidMessage
 from schemas.events import JobEvent, JobState, Progress, UsageMetered
 from schemas.plan import Plan
 from schemas.quotas import DAY_MS, EVERYBODY, Account, LedgerEntry, Quota, conforms
-from schemas.topics import DISPATCH_STATE
+from schemas.topics import DISPATCH_STATE, PLANS_PARKED
 from schemas.work import Command, SchedulerRow
+from stream_processors.dispatch.backlog import LEAST_JOBS
 from stream_processors.dispatch.core import Scheduler
 from stream_processors.dispatch.quotas import Quotas
 from tests.core.plans import plan, result, worker
@@ -176,6 +177,24 @@ def test_who_has_used_up_the_day_waits_for_midnight_through_a_restart() -> None:
     assert tasks(successor.tick(now_ms + 3_000)) == []
     successor.on_worker(worker(capacity=1), midnight_ms)
     assert len(tasks(successor.tick(midnight_ms))) == 1
+
+
+def test_a_parked_job_is_told_what_its_tenant_waits_for_and_neither_place_nor_finish() -> None:
+    quotas = Quotas(Quota(tenant=EVERYBODY, requests_per_s=0, device_s_per_day=1.0))
+    scheduler = Scheduler(WEIGHTS, quotas=quotas, window_jobs=1)
+    scheduler.on_worker(worker(capacity=1), NOON_MS)
+    scheduler.on_plan(asked("a", chunks=5, cost_s=0.5), NOON_MS)
+    now_ms = NOON_MS
+    for _ in range(2):
+        (task,) = tasks(scheduler.tick(now_ms := now_ms + 1))
+        scheduler.on_inspected(result(task), now_ms)
+    out = [o for n in range(LEAST_JOBS) for o in scheduler.on_plan(asked(f"b{n}", cost_s=0.5), now_ms)]
+    late = [event for event in told(out, "job.queued") if event.job in {o.key for o in out if o.topic is PLANS_PARKED}]
+    assert late
+    for event in late:
+        assert event.progress.stopped == "tenant default has used its 1 device-seconds of today"
+        assert event.progress.resumes_at_ms == NOON_MS + DAY_MS // 2
+        assert (event.progress.queue_position, event.progress.eta_s) == (None, None)
 
 
 def test_a_day_is_overdrawn_by_no_more_than_what_was_out_when_it_ended() -> None:
