@@ -15,6 +15,8 @@ MAX_LAYERS = 3
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{4,}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ :,]?){3,}(?![0-9A-Za-z])")
+# "736578" is three letters, and far more often an order number.
+_NUMBER = re.compile(r"[0-9]{1,7}")
 _HEX_NOISE = re.compile(r"0x|\\x|[ :,]")
 # Digits are bounded: int() refuses thousands of them.
 _ESCAPE = re.compile(
@@ -42,6 +44,8 @@ def _hidden(text: str) -> Iterator[str]:
         if (decoded := _from_base64(found)) is not None:
             yield decoded
     for found in _HEX.findall(text):
+        if _NUMBER.fullmatch(found):
+            continue
         digits = _HEX_NOISE.sub("", found)
         decoded = _readable(bytes.fromhex(digits)) if len(digits) % 2 == 0 else None
         if decoded is not None:

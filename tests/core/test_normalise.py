@@ -167,6 +167,14 @@ def test_what_is_encoded_is_found_in_every_layer(text: str, times: int) -> None:
     assert text in hidden(f"a video: {covered}!") or not any(c.isalpha() for c in text)
 
 
+@pytest.mark.parametrize("number", ["733358", "585858", "736578"])
+def test_a_short_number_is_no_hexadecimal_text(number: str) -> None:
+    """A million numbered jobs had 32 of these: s3X, XXX."""
+    assert hidden(f"order {number}") == ()
+    assert hidden(f"order {number}736b73") == (bytes.fromhex(f"{number}736b73").decode(),)
+    assert hidden(" ".join(number[at : at + 2] for at in (0, 2, 4))) == (bytes.fromhex(number).decode(),)
+
+
 def test_decoding_ends() -> None:
     deep = "a naked man"
     for _ in range(MAX_LAYERS + 1):
