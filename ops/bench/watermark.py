@@ -158,7 +158,6 @@ def _machine(quick: bool, tried: list[Tried], parts: list[Unmarked]) -> dict[str
             "psnr_db": round(float(np.mean([c.psnr_db for c in clips])), 2),
             "ssim": round(float(np.mean([c.ssim for c in clips])), 4),
             "boosts": sorted(c.boost for c in clips),
-            "lifts": sorted(c.lift for c in clips),
         }
         for kind in dict.fromkeys(t.clip.kind for t in tried)
         if (clips := [t.clip for t in tried if t.clip.kind == kind])

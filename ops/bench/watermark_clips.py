@@ -15,7 +15,7 @@ from schemas.mark_keys import PUBLIC
 from schemas.mark_payload import payload_of
 from schemas.plan import ChunkSpan, Plan, RenderSettings
 from schemas.request import JobRequest, Output, Shot
-from stream_processors.mux.assemble import VIDEO, Assembled, assemble
+from stream_processors.mux.assemble import VIDEO, assemble
 from stream_processors.mux.label import Labeller
 from stream_processors.mux.mark import Plane
 from stream_processors.mux.paint import Painter
@@ -39,7 +39,6 @@ class Clip:
     video: Path
     payload: str
     boost: float
-    lift: float
     psnr_db: float
     ssim: float
 
@@ -146,13 +145,12 @@ def make(folder: Path, kind: str, seed: int, key: bytes = PUBLIC) -> Clip:
     plan = _plan(f"clip-{seed}")
     payload = payload_of(plan.job)
     made = assemble(plan, [chunk], folder, threads=1, key=key)
-    pairs = list(_pairs(plan, chunk, payload, made, key))
+    pairs = list(_pairs(plan, chunk, payload, made.boost, key))
     return Clip(
         kind,
         folder / VIDEO,
         payload,
         made.boost,
-        made.lift,
         float(np.mean([psnr_db(a, b) for a, b in pairs])),
         float(np.mean([ssim(a, b) for a, b in pairs])),
     )
@@ -182,9 +180,9 @@ def _plan(job_id: str) -> Plan:
     )
 
 
-def _pairs(plan: Plan, chunk: Path, payload: str, made: Assembled, key: bytes) -> Iterator[tuple[Plane, Plane]]:
+def _pairs(plan: Plan, chunk: Path, payload: str, boost: float, key: bytes) -> Iterator[tuple[Plane, Plane]]:
     """Luma of finished frames with the mark and without (a mark of strength 0), before the encoder."""
-    sides = [Painter(plan, [chunk], payload, each, 2, Labeller(), key, made.lift) for each in (made.boost, 0.0)]
+    sides = [Painter(plan, [chunk], payload, strength, 2, Labeller(), key) for strength in (boost, 0.0)]
     for number, frames in enumerate(zip(*(side.frames() for side in sides), strict=True)):
         if number in LOOKED_AT:
             with_mark, without = (planes_of(frame).luma.copy() for frame in frames)

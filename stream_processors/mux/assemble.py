@@ -1,6 +1,5 @@
 """Chunk files in, finished and checked files out. No store, no Kafka."""
 
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from stream_processors.mux.paint import Painter
 from stream_processors.mux.prefetch import Prefetch
 from stream_processors.mux.seal import Seal
 from stream_processors.mux.sheet import Sampler
-from stream_processors.mux.tones import lift_for
 
 VIDEO, THUMBNAIL, CONTACT_SHEET = "video.mp4", "thumbnail.jpg", "contact-sheet.png"
 CONTENT_TYPES = {VIDEO: "video/mp4", THUMBNAIL: "image/jpeg", CONTACT_SHEET: "image/png"}
@@ -39,8 +37,6 @@ class Assembled:
     """The invisible mark as read back from the finished file."""
     boost: float
     """Factor on its strength, 1 unless it did not read back clearly at first."""
-    lift: float
-    """Another one on its strength in middle tones, 1 unless a change of tones would have clipped what carries it."""
 
 
 def assemble(
@@ -62,35 +58,30 @@ def assemble(
     key:      of the invisible mark, the tenant's (schemas.mark_keys)
 
     The video is made again, with a stronger invisible mark, while the mark does not read back clearly (tiny or very
-    busy pictures): nothing leaves unmarked. It is made once more where most of the picture is so bright or dark that a
-    change of tones would take the mark with it. Peak memory does not depend on the video's length.
+    busy pictures): nothing leaves unmarked. Peak memory does not depend on the video's length.
     Raises PlanBroken, BadChunk (which chunk), or OutputBroken when the finished video is not what was asked for.
     """
     check_plan(plan, len(chunks))
     frames, payload = total_frames(plan.request), payload_of(plan.job)
     labeller = labeller or Labeller()
     video, thumbnail, contact_sheet = out_dir / VIDEO, out_dir / THUMBNAIL, out_dir / CONTACT_SHEET
-    tries = deque([(boost, 1.0) for boost in BOOSTS])
-    while tries:
-        boost, lift = tries.popleft()
-        painter = Painter(plan, chunks, payload, boost, _RING, labeller, key, lift)
+    for boost in BOOSTS:
+        painter = Painter(plan, chunks, payload, boost, _RING, labeller, key)
         sampler = _encode(plan, painter, video, threads, labeller)
         if seal is not None:
             seal.put(video, CONTENT_TYPES[VIDEO], plan, carried)
         with ThreadPoolExecutor(1) as beside:
             pictures = beside.submit(sampler.write, thumbnail, contact_sheet, payload, key)
-            marked = check_output(video, plan.request.output, frames, key)
+            reading = check_output(video, plan.request.output, frames, key)
         pictures.result()
-        reading = marked.plain
         if reading.says(payload) and reading.confidence >= CONFIDENCE_KEPT:
-            wanted = lift_for(marked.toned, payload) if lift == 1.0 else 1.0
-            tries = deque([(boost, wanted)] if wanted > 1.0 else [])
+            break
     if not reading.says(payload):
         raise OutputBroken("the invisible mark cannot be read back at any strength")
     if seal is not None:
         for picture in (thumbnail, contact_sheet):
             seal.put(picture, CONTENT_TYPES[picture.name], plan, carried)
-    return Assembled(video, thumbnail, contact_sheet, frames, reading, boost, lift)
+    return Assembled(video, thumbnail, contact_sheet, frames, reading, boost)
 
 
 def _encode(plan: Plan, painter: Painter, video: Path, threads: int, labeller: Labeller) -> Sampler:

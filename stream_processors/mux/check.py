@@ -1,7 +1,6 @@
 """Opens a finished video again and measures it, so that what is published is what was asked for."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -12,9 +11,8 @@ from ops.bus.pulse import beat
 from schemas.mark_keys import PUBLIC
 from schemas.request import Output
 from stream_processors.mux.core import spread
-from stream_processors.mux.mark import SMALL_PX, Detector, Reading, grid_of
+from stream_processors.mux.mark import Detector, Reading
 from stream_processors.mux.planes import planes_of
-from stream_processors.mux.tones import Toned
 
 MARK_FRAMES = 16
 _SLICE_TYPES = (1, 5)
@@ -24,17 +22,9 @@ class OutputBroken(Exception):
     """The finished file is not what was asked for; the message says in what."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """What the invisible mark's detector reads."""
-
-    plain: Reading
-    toned: Reading | None
-    """The least clear of the same frames made lighter, darker and steeper; None where that clips little."""
-
-
-def check_output(path: Path, output: Output, frames: int, key: bytes = PUBLIC) -> Marked:
-    """Measure the whole file; raise OutputBroken on any difference. key: the tenant's, of the mark.
+def check_output(path: Path, output: Output, frames: int, key: bytes = PUBLIC) -> Reading:
+    """Measure the whole file; raise OutputBroken on any difference. Returns what the invisible mark's detector reads.
+    key: the tenant's, of the mark.
 
     Checked: one H.264 stream, size, pixel format, frame rate, duration, number of frames, time stamps n / fps of all of
     them, and that a choice of frames decodes without error at its own time: every keyframe (at least every two
@@ -119,14 +109,13 @@ def _check_times(shown: list[Fraction], fps: int, frames: int) -> None:
             raise OutputBroken(f"frame {number} is shown at {float(time_s):.4f} s, not at {number}/{fps} s")
 
 
-def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fraction], key: bytes) -> Marked:
+def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fraction], key: bytes) -> Reading:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     # The deblocking filter takes a third of the time and cannot fail.
     stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
     expected = sorted(chosen)
-    detector, toned, wanted = Detector(), Toned(), frozenset(spread(len(expected), MARK_FRAMES))
-    small = min(stream.codec_context.width, stream.codec_context.height) < SMALL_PX
+    detector, wanted = Detector(), frozenset(spread(len(expected), MARK_FRAMES))
     count = -1
     for count, frame in enumerate(_decoded(container, chosen)):
         beat()
@@ -134,13 +123,10 @@ def _check_pictures(container: av.container.InputContainer, chosen: frozenset[Fr
         if count == len(expected) or time_s != expected[count]:
             raise OutputBroken(f"the frame at {float(expected[min(count, len(expected) - 1)]):.4f} s does not decode")
         if count in wanted:
-            grid = grid_of(planes_of(frame).luma)
-            detector.add(grid, frame.key_frame)
-            if not small:  # there it is seen already, and may be made five times as it is
-                toned.add(grid, frame.key_frame)
+            detector.add(planes_of(frame).luma, frame.key_frame)
     if count + 1 != len(expected):
         raise OutputBroken(f"the frame at {float(expected[count + 1]):.4f} s does not decode")
-    return Marked(detector.read(key), toned.read(key))
+    return detector.read(key)
 
 
 def _decoded(container: av.container.InputContainer, chosen: frozenset[Fraction]) -> Iterator[av.VideoFrame]:

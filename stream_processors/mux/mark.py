@@ -34,10 +34,6 @@ SMALL_PX = 128
 """A picture with a side below this has room for few of the frequencies: there flat areas get as much as texture."""
 BOOSTS = (1.0, 1.4, 2.0, 4.0, 8.0)
 """Factors on the strength, tried in this order until the mark reads back clearly."""
-MIDDLE = 42, 210
-"""Lumas that brightness by 25 and contrast by 1.3 leave between black and white."""
-_RAMP = 10
-"""Luma steps over which a lift begins and ends."""
 CONFIDENCE_KEPT = 3.0
 """Confidence of a fresh video from which its mark is known to outlive half-size scaling and CRF 28."""
 KEYED_CONFIDENCE = (1.6, 1.7, 1.8)
@@ -72,13 +68,8 @@ def pattern(payload: str, width_px: int, height_px: int, strength: float, key: b
 class Embedder:
     """Adds one payload's pattern to luma planes of one size, stronger where `mask.texture` sees that it is hidden."""
 
-    def __init__(
-        self, payload: str, width_px: int, height_px: int, boost: float = 1.0, key: bytes = PUBLIC, lift: float = 1.0
-    ) -> None:
-        """boost: factor on the strengths; 0 adds nothing. key: the tenant's, see `carriers`. lift: another factor,
-        on what is neither dark nor bright and so outlives a change of tones."""
-        bounds = MIDDLE[0] - _RAMP, *MIDDLE, MIDDLE[1] + _RAMP
-        self._lift = np.interp(np.arange(256), bounds, (1, lift, lift, 1)).astype(np.float32) if lift != 1 else None
+    def __init__(self, payload: str, width_px: int, height_px: int, boost: float = 1.0, key: bytes = PUBLIC) -> None:
+        """boost: factor on the strengths; 0 adds nothing. key: the tenant's, see `carriers`."""
         limit = round(FLAT_LIMIT * boost)
         full = pattern(payload, width_px, height_px, STRENGTH * boost, key).astype(np.float32)
         flat = np.clip(pattern(payload, width_px, height_px, FLAT_STRENGTH * boost, key), -limit, limit)
@@ -92,8 +83,6 @@ class Embedder:
         offsets = texture(luma)
         cv2.multiply(self._more[place], offsets, dst=offsets)
         cv2.add(self._flat[place], offsets, dst=offsets)
-        if self._lift is not None:
-            cv2.multiply(offsets, cv2.LUT(luma, self._lift), dst=offsets)
         # Rounds and saturates.
         cv2.add(luma, offsets, dst=out, dtype=cv2.CV_8U)
 

@@ -57,13 +57,12 @@ class Painter:
         ring: int,
         labeller: Labeller,
         key: bytes = PUBLIC,
-        lift: float = 1.0,
     ) -> None:
-        """payload, boost, key, lift: of the invisible mark. ring: frames in use at a time."""
+        """payload, boost, key: of the invisible mark. ring: frames in use at a time."""
         output = plan.request.output
         self._size = output.width_px, output.height_px
         self._plan, self._pictures = plan, Pictures(plan, paths)
-        self._mark = Embedder(payload, *self._size, boost, key, lift)
+        self._mark = Embedder(payload, *self._size, boost, key)
         self._stamp = Stamp(labeller.plate(*self._size))
         self._free: SimpleQueue[av.VideoFrame] = SimpleQueue()
         self._base = self._blank()
