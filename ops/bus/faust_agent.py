@@ -1,9 +1,9 @@
 """One source topic of a Faust stage: its records are handled in rounds.
 
 A round is what has come meanwhile, at most ROUND_RECORDS, each of another key: all are decided, then the first record
-that each leads to is sent and acknowledged, then the second, and so on; then all are acknowledged to Faust, in order:
-it commits past a record that is still at work (faust #606). One by one, each record that is written is a request of
-its own, and the broker had more to do than the stage.
+that each leads to is sent and acknowledged, then the second, and so on, dead letters last, in the order of the records;
+then all are acknowledged to Faust, in order: it commits past a record that is still at work (faust #606). One by one,
+each record that is written is a request of its own, and the broker had more to do than the stage.
 """
 
 import asyncio
@@ -52,6 +52,8 @@ class Agent:
         self.name = source.name(prefix)
         self.drain, self.burial = drain, burial
         self.topics: dict[str, Any] = {}
+        self.handing_over = asyncio.Lock()
+        """First come, first served: what is sent side by side is handed over in order, whatever it waits for."""
 
     def attach(self) -> None:
         """Have the app run it."""
@@ -82,8 +84,8 @@ class Agent:
 
     async def handle(self, events: Sequence[Any]) -> None:
         """Answer events, each of another key, and acknowledge them, or end the process."""
-        first, more = events[0].message, len(events) - 1
-        place = f"{first.topic}[{first.partition}]@{first.offset}" + (f" and {more} more" if more else "")
+        place, more = place_of(events[0].message), len(events) - 1
+        place += f" and {more} more" if more else ""
         try:
             records = [incoming(event.message) for event in events]
             for record in records:
@@ -103,10 +105,10 @@ class Agent:
 
     async def _answer(self, records: Sequence[Incoming]) -> None:
         """Raises what stops the stage, when the records before the one that does are answered."""
-        answers, stop = [], None
+        answers, letters, stop = list[Sequence[Step]](), list[Step](), None
         for record in records:
             try:
-                answers.append(self._steps(record))
+                answers.append(self._steps(record, letters))
             except Exception as exc:
                 stop = exc
                 break
@@ -115,17 +117,20 @@ class Agent:
         for turn in range(max(map(len, answers), default=0)):
             await asyncio.gather(*(steps[turn]() for steps in answers if turn < len(steps)))
             beat()
+        await asyncio.gather(*(letter() for letter in letters))
         if stop is not None:
             raise stop
         reached(self.stage, "answered")
 
-    def _steps(self, record: Incoming) -> Sequence[Step]:
-        """What is to be written for a record, one after the other."""
+    def _steps(self, record: Incoming, letters: list[Step]) -> Sequence[Step]:
+        """What is to be written for a record, one after the other; its dead letter is put to `letters`."""
         reached(self.stage, "read")
         try:
             answers = self._decided(record)
         except (InvalidMessage, Bug) as exc:
-            return self._bury(record, exc)
+            said, letter = self._bury(record, exc)
+            letters.append(letter)
+            return said
         reached(self.stage, "decided")
         self.burial.passed()
         return [self._write(out, value) for out, value in answers]
@@ -141,7 +146,7 @@ class Agent:
             log.exception("%s: a bug at %s", self.stage, place_of(record))
             raise Bug(f"{self.stage} raised {described(exc)}") from exc
 
-    def _bury(self, record: Incoming, error: InvalidMessage | Bug) -> Sequence[Step]:
+    def _bury(self, record: Incoming, error: InvalidMessage | Bug) -> tuple[Sequence[Step], Step]:
         said, letter = self.burial.bury(self.source, record, error)
 
         async def letter_step() -> None:
@@ -153,7 +158,7 @@ class Agent:
                 short, headers = dead_letter.fitting(record, letter.headers, most_bytes=0)
                 await self._send(letter.topic, short.key, short.value, headers, None)
 
-        return [*(self._write(out, out.value()) for out in said), letter_step]
+        return [self._write(out, out.value()) for out in said], letter_step
 
     def _write(self, out: Outgoing, value: bytes | None) -> Step:
         headers = out.headers
@@ -170,7 +175,8 @@ class Agent:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None
     ) -> None:
         """Write one record and wait until the broker has it."""
-        sending = await self._topic(topic).send(key=key, value=value, headers=list(headers), partition=partition)
+        async with self.handing_over:
+            sending = await self._topic(topic).send(key=key, value=value, headers=list(headers), partition=partition)
         await sending
 
 

@@ -71,16 +71,20 @@ def _round(consumer: Consumer, left: Incoming | None) -> Generator[str, None, tu
 
 
 def _answer(process: Process, records: Sequence[Incoming], sources: Mapping[str, Decide]) -> Effects:
-    answers = [_decided(process, record, sources[record.topic]) for record in records]
+    broken: list[tuple[Incoming, InvalidMessage]] = []
+    answers = [_decided(record, sources[record.topic], broken) for record in records]
     for out in (out for turn in itertools.zip_longest(*answers) for out in turn if out is not None):
         process.produce(out)
         yield f"{process.stage}.produced {out.topic.entity}"
+    for record, error in broken:
+        process.world.bury(record, error)
+        yield f"{process.stage}.dead letter"
 
 
-def _decided(process: Process, record: Incoming, decide: Decide) -> Sequence[Outgoing]:
+def _decided(record: Incoming, decide: Decide, broken: list[tuple[Incoming, InvalidMessage]]) -> Sequence[Outgoing]:
     value = record.value if isinstance(record.value, bytes) else encode(record.value)
     try:
         return decide(dataclasses.replace(record, value=value))
     except InvalidMessage as exc:
-        process.world.bury(record, exc)
+        broken.append((record, exc))
         return ()
